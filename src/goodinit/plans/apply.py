@@ -1,0 +1,141 @@
+"""Carrying out a plan on a model."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import nn
+
+from goodinit.errors import ArgumentError, GoodinitError, PlanMismatchError, TensorError
+from goodinit.graph import Place, places
+from goodinit.graph.places import canonical_modules
+from goodinit.initializers.base import Progress
+from goodinit.plans.row import Row
+from goodinit.rng import check_fillable, derive_key
+
+__all__ = ["apply_", "match"]
+
+
+def match(rows: Sequence[Row], shapes: Mapping[str, tuple[int, ...]], what: str) -> None:
+    """Raise `PlanMismatchError` unless rows and parameters are the same, name by name and shape by shape."""
+    planned = {row.name: row for row in rows}
+    missing = [name for name in planned if name not in shapes]
+    extra = [name for name in shapes if name not in planned]
+    wrong = [
+        f"{name}: {planned[name].shape} in the plan, {shape} in the {what}"
+        for name, shape in shapes.items()
+        if name in planned and planned[name].shape != shape
+    ]
+    if not (missing or extra or wrong):
+        return
+    lines = [f"the plan does not fit the {what}:"]
+    for title, names in (
+        (f"in the plan, not in the {what}", missing),
+        (f"in the {what}, not in the plan", extra),
+        ("other shapes", wrong),
+    ):
+        if names:
+            more = f" … and {len(names) - 8} more" if len(names) > 8 else ""
+            lines.append(f"  {title}: {', '.join(names[:8])}{more}")
+    lines.append("make the plan anew from this model: goodinit.plan(model, recipe)")
+    raise PlanMismatchError("\n".join(lines))
+
+
+def apply_(
+    rows: Sequence[Row],
+    model: nn.Module,
+    *,
+    seed: int,
+    engine: str,
+    device: torch.device | str | None,
+    progress: Progress | None,
+) -> nn.Module:
+    """Fill a model by rows. See `Plan.apply_`."""
+    if engine not in ("goodinit", "torch"):
+        raise ArgumentError(f"engine must be 'goodinit' or 'torch', found {engine!r}")
+    found = {place.name: place for place in places(model)}
+    match(rows, {name: tuple(place.parameter.shape) for name, place in found.items()}, "model")
+    keys = {row.name: derive_key(seed, row.name) for row in rows}
+    for row in rows:
+        _check(row, found[row.name], engine)
+    if any(place.parameter.is_meta for place in found.values()):
+        found = _made_real(model, found, torch.device(device or "cpu"))
+    for row in rows:
+        parameter = found[row.name].parameter
+        with torch.no_grad():
+            if engine == "torch":
+                row.initializer.fill_by_torch_(parameter)
+                if progress:
+                    progress(parameter.numel())
+            else:
+                row.initializer.fill_(parameter, keys[row.name], progress=progress)
+    return model
+
+
+def _check(row: Row, place: Place, engine: str) -> None:
+    parameter = place.parameter
+    if not row.initializer.writes:
+        if parameter.is_meta:
+            raise TensorError(
+                f"{row.name} is to be kept, but on the meta device it has no values: build the model with "
+                f'real memory, or override it, for example overrides={{"{row.name}": 0.0}}'
+            )
+        return
+    try:
+        check_fillable(parameter)
+        if engine == "torch" and not _has_torch_twin(row):
+            raise ArgumentError(f"torch.nn.init has nothing like {row.initializer!r}; use engine='goodinit'")
+    except GoodinitError as error:
+        raise type(error)(f"{row.name}: {error}") from error
+
+
+def _has_torch_twin(row: Row) -> bool:
+    kind = type(row.initializer)
+    inner = getattr(row.initializer, "initializer", None)
+    parts = [part for _, part in getattr(row.initializer, "parts", ())] or ([inner] if inner else [])
+    kinds = [type(part) for part in parts] or [kind]
+    base = inspect.getattr_static
+    from goodinit.initializers import Initializer
+
+    return all(base(each, "fill_by_torch_") is not base(Initializer, "fill_by_torch_") for each in kinds)
+
+
+def _made_real(model: nn.Module, found: Mapping[str, Place], device: torch.device) -> dict[str, Place]:
+    """Give every meta parameter memory, ties kept, and every meta buffer its layer's start value.
+
+    Raises:
+        TensorError: before anything is changed, if a meta buffer has no known start value.
+    """
+    starts: list[tuple[nn.Module, str, float]] = []
+    unknown: list[str] = []
+    for name, module, _ in canonical_modules(model):
+        for local, buffer in module._buffers.items():
+            if buffer is None or not buffer.is_meta:
+                continue
+            if isinstance(module, nn.modules.batchnorm._NormBase) and local in _NORM_BUFFERS:
+                starts.append((module, local, _NORM_BUFFERS[local]))
+            else:
+                unknown.append(f"{name}.{local}" if name else local)
+    if unknown:
+        raise TensorError(
+            f"{len(unknown)} buffers on the meta device have values that only their model knows: "
+            f"{', '.join(unknown[:8])}. Build these on a real device (torch.device('meta') around the "
+            "parameters alone), or build the whole model with real memory"
+        )
+    for place in found.values():
+        if place.parameter.is_meta:
+            empty = torch.empty_like(place.parameter, device=device)
+            real = nn.Parameter(empty, requires_grad=place.parameter.requires_grad)
+            real.__dict__.update(place.parameter.__dict__)
+            for use in place.uses:
+                use.module._parameters[use.local] = real
+    for module, local, value in starts:
+        buffer = module._buffers[local]
+        assert buffer is not None
+        module._buffers[local] = torch.full_like(buffer, value, device=device)
+    return {place.name: place for place in places(model)}
+
+
+_NORM_BUFFERS = {"running_mean": 0.0, "running_var": 1.0, "num_batches_tracked": 0.0}

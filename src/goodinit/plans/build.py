@@ -1,0 +1,171 @@
+"""`plan` and `initialize`: from a model and a recipe to a complete plan."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from torch import nn
+
+from goodinit.errors import ArgumentError, UncoveredError, WrongTypeError
+from goodinit.graph import Place, places
+from goodinit.initializers import Initializer, Keep, as_initializer
+from goodinit.plans.overrides import ONLY_OVERRIDE, matching
+from goodinit.plans.plan import Plan
+from goodinit.plans.row import Row
+from goodinit.recipes import Recipe, decide
+from goodinit.recipes import recipe as find_recipe
+from goodinit.rng import derive_key
+from goodinit.theory.fans import shape_fans
+
+__all__ = ["initialize", "plan"]
+
+
+def plan(
+    model: nn.Module,
+    recipe: str | Recipe = "kaiming_normal",
+    *,
+    overrides: Mapping[str, object] | None = None,
+) -> Plan:
+    """Return a complete plan for a model: one row, with a reason, for every parameter.
+
+    The model is only read. It may live on the meta device; then there are no values
+    from which to see what its author set on purpose.
+
+    Args:
+        model: the model.
+        recipe: a recipe's name or a `Recipe`.
+        overrides: {pattern: initializer}, see `Plan.override`.
+
+    Raises:
+        UncoveredError: if neither a rule nor an override covers a parameter, listing
+            names and shapes.
+        UnknownNameError: if there is no such recipe.
+        OverrideError: if an override matches nothing.
+
+    >>> from torch import nn
+    >>> row = plan(nn.Linear(64, 8), "lecun_normal").rows[0]
+    >>> row.name, row.initializer, row.fan_in
+    ('weight', Normal(mean=0.0, std=0.125), 64.0)
+    """
+    if not isinstance(model, nn.Module):
+        raise WrongTypeError(f"plan: model must be a torch.nn.Module, found {type(model).__name__}")
+    chosen = find_recipe(recipe)
+    found = places(model)
+    overrides = dict(overrides or {})
+    decisions = decide(chosen, found)
+
+    uncovered = [place for place in found if decisions[place.name] is None]
+    names = [name for place in uncovered for name in (place.name, *place.aliases)]
+    rescued = {name for pattern in overrides for name in matching(pattern, names)}
+    missing = [place for place in uncovered if not rescued & {place.name, *place.aliases}]
+    if missing:
+        raise UncoveredError(_uncovered_message(chosen, missing))
+
+    rows = []
+    for place in found:
+        decision = decisions[place.name]
+        if decision is None:
+            # Covered by an override below; until then nothing fills it, and its fans
+            # can only be guessed from its shape.
+            fans = shape_fans(tuple(place.parameter.shape)) if place.parameter.dim() >= 2 else None
+            pair = (fans.fan_in, fans.fan_out) if fans else (None, None)
+            rows.append(_row(place, Keep(), ONLY_OVERRIDE, *pair))
+        else:
+            rows.append(_row(place, decision.initializer, decision.why, decision.fan_in, decision.fan_out))
+    _check_keys(rows)
+    made = Plan(tuple(rows), chosen.name, type(_unwrapped(model)).__name__)
+    return made.override(overrides) if overrides else made
+
+
+def initialize(
+    model: nn.Module,
+    recipe: str | Recipe = "kaiming_normal",
+    *,
+    overrides: Mapping[str, object] | None = None,
+    seed: int = 0,
+) -> Plan:
+    """Plan a model, fill it in place, and return the plan.
+
+    Args:
+        model: the model.
+        recipe: a recipe's name or a `Recipe`.
+        overrides: {pattern: initializer}, see `Plan.override`.
+        seed: an integer in [0, 2⁶⁴).
+
+    Raises:
+        See `plan` and `Plan.apply_`; nothing is written before everything fits.
+
+    >>> from torch import nn
+    >>> model = nn.Linear(64, 8)
+    >>> initialize(model, "xavier_uniform", seed=1).verify(model, seed=1).passed
+    True
+    """
+    made = plan(model, recipe, overrides=overrides)
+    made.apply_(model, seed=seed)
+    return made
+
+
+def _row(place: Place, asked: Initializer, why: str, fan_in: float | None, fan_out: float | None) -> Row:
+    shape = tuple(place.parameter.shape)
+    resolved = as_initializer(asked).resolve(shape, fan_in, fan_out)
+    if place.aliases:
+        why += f"; tied with {', '.join(place.aliases)}"
+    return Row(
+        name=place.name,
+        shape=shape,
+        initializer=resolved,
+        fan_in=fan_in,
+        fan_out=fan_out,
+        why=why,
+        aliases=place.aliases,
+        asked=asked if asked != resolved else None,
+    )
+
+
+def _uncovered_message(recipe: Recipe, missing: Sequence[Place]) -> str:
+    lines = [
+        f"recipe {recipe.name!r} has no rule for {len(missing)} parameter{'s' if len(missing) > 1 else ''}:"
+    ]
+    shown = missing[:20]
+    width = max(len(place.name) for place in shown)
+    for place in shown:
+        shape, owner = tuple(place.parameter.shape), type(place.uses[0].module).__name__
+        lines.append(f"  {place.name:{width}}  {shape!s:16} in {owner}{_hint(place)}")
+    if len(missing) > 20:
+        lines.append(f"  … and {len(missing) - 20} more")
+    first = missing[0].name
+    lines.append(
+        "cover each by an override, for example "
+        f'overrides={{"{first}": goodinit.initializers.Normal(std=0.02)}}, '
+        f'or overrides={{"{first}": "keep"}} to leave its values as they are'
+    )
+    return "\n".join(lines)
+
+
+def _hint(place: Place) -> str:
+    from goodinit.recipes.intent import one_value
+
+    if place.parameter.is_meta:
+        return " (meta: no values to judge by)"
+    value = one_value(place.parameter)
+    if value == 0.0:
+        return " (all zero: a choice, or memory that nobody filled?)"
+    return ""
+
+
+def _check_keys(rows: Sequence[Row]) -> None:
+    """Refuse two names with one key, for their values would be copies. Probability 2⁻⁶⁴ per pair."""
+    seen: dict[int, str] = {}
+    for row in rows:
+        key = derive_key(0, row.name)
+        if key in seen:
+            raise ArgumentError(f"the names {seen[key]!r} and {row.name!r} share one key: rename one of them")
+        seen[key] = row.name
+
+
+def _unwrapped(model: nn.Module) -> nn.Module:
+    for wrapper in ("_orig_mod", "module"):
+        inner = model._modules.get(wrapper)
+        if inner is not None and len(model._modules) == 1:
+            return _unwrapped(inner)
+    return model

@@ -1,0 +1,82 @@
+"""Overrides: other initializers for the parameters that a pattern matches."""
+
+from __future__ import annotations
+
+import dataclasses
+import fnmatch
+import re
+from collections.abc import Mapping, Sequence
+
+from goodinit.errors import GoodinitError, OverrideError, WrongTypeError, did_you_mean
+from goodinit.initializers import Constant, Initializer, ZeroRows, as_initializer
+from goodinit.plans.row import Row
+
+__all__ = ["ONLY_OVERRIDE", "matching", "override"]
+
+#: The reason of a row that no rule covers, until an override replaces it.
+ONLY_OVERRIDE = "covered by an override alone"
+
+
+def matching(pattern: str, names: Sequence[str]) -> tuple[str, ...]:
+    """Return the names that a pattern matches: an exact name, a glob, or ``re:`` and a regular expression.
+
+    An exact name wins over its reading as a glob, so that names with brackets can be written.
+
+    Raises:
+        OverrideError: if a regular expression is malformed.
+
+    >>> matching("*.bias", ["a.bias", "a.weight"]), matching("re:.*weight", ["a.bias", "a.weight"])
+    (('a.bias',), ('a.weight',))
+    """
+    if pattern in names:
+        return (pattern,)
+    if pattern.startswith("re:"):
+        try:
+            expression = re.compile(pattern[3:])
+        except re.error as error:
+            raise OverrideError(f"override {pattern!r}: not a regular expression: {error}") from error
+        return tuple(name for name in names if expression.fullmatch(name))
+    return tuple(name for name in names if fnmatch.fnmatchcase(name, pattern))
+
+
+def override(rows: Sequence[Row], overrides: Mapping[str, object]) -> tuple[Row, ...]:
+    """Return the rows with the overrides carried out, later ones last. See `Plan.override`."""
+    if not isinstance(overrides, Mapping):
+        raise WrongTypeError(f"overrides must be a mapping {{pattern: initializer}}, found {overrides!r}")
+    by_name = {name: index for index, row in enumerate(rows) for name in (row.name, *row.aliases)}
+    changed = list(rows)
+    for pattern, value in overrides.items():
+        found = matching(pattern, list(by_name))
+        if not found:
+            raise OverrideError(
+                f"override {pattern!r} matches no parameter{did_you_mean(pattern, by_name)}; "
+                f"names are like {', '.join(list(by_name)[:3])}"
+            )
+        try:
+            initializer = as_initializer(value)
+        except WrongTypeError as error:
+            raise OverrideError(f"override {pattern!r}: {error}") from error
+        for index in sorted({by_name[name] for name in found}):
+            changed[index] = _overridden(changed[index], pattern, initializer)
+    return tuple(changed)
+
+
+def _overridden(row: Row, pattern: str, initializer: Initializer) -> Row:
+    why = f"override {pattern!r}" if pattern != row.name else "override by name"
+    if isinstance(row.initializer, ZeroRows) and _random(initializer):
+        # Who overrides an embedding's scale does not mean to put noise into its padding.
+        initializer = ZeroRows(initializer, row.initializer.rows)
+        why += f"; padding row {', '.join(map(str, row.initializer.rows))} stays zero"
+    try:
+        resolved = initializer.resolve(row.shape, row.fan_in, row.fan_out)
+        if resolved.writes:
+            resolved.moments(row.shape)  # raises where the structure does not fit the shape
+    except GoodinitError as error:
+        raise OverrideError(f"override {pattern!r} cannot fill {row.name} {row.shape}: {error}") from error
+    if resolved != initializer and row.why == ONLY_OVERRIDE:
+        why += "; fans guessed from the shape, as no rule knows how it is used"
+    return dataclasses.replace(row, initializer=resolved, asked=initializer, why=why)
+
+
+def _random(initializer: Initializer) -> bool:
+    return not isinstance(initializer, Constant | ZeroRows) and not initializer.deterministic

@@ -1,0 +1,103 @@
+"""One row of a plan: one parameter, what fills it, and why."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from goodinit.errors import PlanFileError
+from goodinit.initializers import Initializer
+from goodinit.records import RowRecord
+
+__all__ = ["Row"]
+
+
+@dataclass(frozen=True)
+class Row:
+    """What fills one parameter, with resolved numbers, and why.
+
+    Attributes:
+        name: canonical dotted name, the first registered one if tied.
+        shape: shape of the parameter.
+        initializer: the concrete initializer.
+        fan_in: inputs that one output sums over (of one block if packed), or None.
+        fan_out: outputs that one input reaches (of one block if packed), or None.
+        why: the reason, for a reader.
+        aliases: the other names of a tied parameter.
+        asked: the initializer before its scale was resolved, such as
+            ``VarianceScaling(gain=1.0, mode='fan_in', distribution='normal')``.
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    initializer: Initializer
+    fan_in: float | None
+    fan_out: float | None
+    why: str
+    aliases: tuple[str, ...] = ()
+    asked: Initializer | None = None
+
+    @property
+    def mean(self) -> float | None:
+        """Exact mean of the filled values, None where the values are kept."""
+        return self.initializer.moments(self.shape)[0] if self.initializer.writes else None
+
+    @property
+    def std(self) -> float | None:
+        """Exact std of the filled values, None where the values are kept."""
+        return self.initializer.moments(self.shape)[1] if self.initializer.writes else None
+
+    def record(self) -> RowRecord:
+        """Return the row as plain data."""
+        return RowRecord(
+            name=self.name,
+            shape=self.shape,
+            initializer=repr(self.initializer),
+            mean=self.mean,
+            std=self.std,
+            fan_in=self.fan_in,
+            fan_out=self.fan_out,
+            why=self.why,
+            aliases=self.aliases,
+        )
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the row as plain JSON values. `mean` and `std` are for readers; they are not read back."""
+        return {
+            "name": self.name,
+            "shape": list(self.shape),
+            "initializer": self.initializer.to_json(),
+            "mean": self.mean,
+            "std": self.std,
+            "fan_in": self.fan_in,
+            "fan_out": self.fan_out,
+            "why": self.why,
+            "aliases": list(self.aliases),
+            "asked": self.asked.to_json() if self.asked else None,
+        }
+
+    @staticmethod
+    def from_json(value: Any) -> Row:
+        """Rebuild a row from `to_json`'s values.
+
+        Raises:
+            PlanFileError: if a field is missing or has the wrong form.
+        """
+        name = value.get("name") if isinstance(value, dict) else None
+        try:
+            row = Row(
+                name=value["name"],
+                shape=tuple(int(length) for length in value["shape"]),
+                initializer=Initializer.from_json(value["initializer"]),
+                fan_in=value["fan_in"],
+                fan_out=value["fan_out"],
+                why=value["why"],
+                aliases=tuple(value.get("aliases", ())),
+                asked=Initializer.from_json(value["asked"]) if value.get("asked") else None,
+            )
+            if row.initializer.writes:
+                row.initializer.moments(row.shape)  # a structure that does not fit its shape is caught here
+            return row
+        except (KeyError, TypeError, ValueError) as error:
+            what = f"no field {error}" if isinstance(error, KeyError) else str(error)
+            raise PlanFileError(f"row {name!r}: {what}") from error

@@ -1,0 +1,167 @@
+"""Do these weights follow this plan?
+
+Constants are compared exactly, structures to rounding, random rows by statistical
+tests whose false-alarm rate over the whole plan is at most `FALSE_ALARM_RATE`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import nn
+
+from goodinit.errors import WrongTypeError
+from goodinit.graph import places
+from goodinit.initializers import Blocks, Initializer, ZeroRows
+from goodinit.plans.apply import match
+from goodinit.plans.goodness import follows
+from goodinit.plans.row import Row
+from goodinit.records import RowCheck, Verification
+from goodinit.rng import Region, derive_key
+
+__all__ = ["FALSE_ALARM_RATE", "verify"]
+
+#: Probability that weights which do follow a plan are reported as not following it, all rows together.
+FALSE_ALARM_RATE = 1e-6
+
+
+def verify(
+    rows: Sequence[Row], model: nn.Module | Mapping[str, torch.Tensor], *, seed: int | None
+) -> Verification:
+    """Check weights against rows. See `Plan.verify`."""
+    tensors = _tensors(rows, model)
+    match(rows, {name: tuple(tensor.shape) for name, tensor in tensors.items()}, "weights")
+    random_rows = [row for row in rows if row.initializer.writes and not row.initializer.deterministic]
+    # The copy test is exact; each random row and each of its blocks shares the rate equally.
+    tests = sum(len(_pieces(row.initializer, Region.whole(row.shape))) for row in random_rows)
+    level = FALSE_ALARM_RATE / max(tests, 1)
+    copies = {} if seed is not None else _copies(random_rows, tensors)
+    checks = []
+    with torch.no_grad():
+        for row in rows:
+            tensor = tensors[row.name]
+            if tensor.is_meta:
+                checks.append(
+                    RowCheck(row.name, False, "values", None, "on the meta device: it has no values")
+                )
+            elif row.name in copies:
+                detail = f"every element equals {copies[row.name]}'s: one is a copy of the other"
+                checks.append(RowCheck(row.name, False, "independence", None, detail))
+            elif seed is not None and row.initializer.writes:
+                checks.append(_same_bits(row, tensor, seed))
+            else:
+                checks.append(_check(row, tensor, level))
+    return Verification(tuple(checks), FALSE_ALARM_RATE)
+
+
+def _tensors(rows: Sequence[Row], model: nn.Module | Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    if isinstance(model, nn.Module):
+        return {place.name: place.parameter.detach() for place in places(model)}
+    if isinstance(model, Mapping):
+        # A state dict holds buffers too, and tied weights under each of their names.
+        aliases = {alias: row.name for row in rows for alias in row.aliases}
+        tensors = {}
+        for name in [row.name for row in rows]:
+            known = [name, *(alias for alias, first in aliases.items() if first == name)]
+            held = next((model[key] for key in known if key in model), None)
+            if held is not None:
+                tensors[name] = held.detach()
+        return tensors
+    raise WrongTypeError(f"verify: expected a module or a state dict, found {type(model).__name__}")
+
+
+def _copies(rows: Sequence[Row], tensors: Mapping[str, torch.Tensor]) -> dict[str, str]:
+    """Return {name: name of an earlier row with the same values}. Independent draws never coincide."""
+    first: dict[tuple[object, ...], str] = {}
+    copies: dict[str, str] = {}
+    for row in rows:
+        tensor = tensors[row.name]
+        # With few values a coincidence is possible in low precision.
+        if tensor.is_meta or tensor.numel() < 16 or row.mean is None or row.std == 0.0:
+            continue
+        flat = tensor.reshape(-1)
+        signature = (tensor.shape, tuple(flat[:: max(1, flat.numel() // 64)][:64].tolist()))
+        other = first.setdefault(signature, row.name)
+        if other != row.name and torch.equal(tensors[other], tensor):
+            copies[row.name] = other
+    return copies
+
+
+def _same_bits(row: Row, tensor: torch.Tensor, seed: int) -> RowCheck:
+    expected = torch.empty(tensor.shape, dtype=tensor.dtype)
+    row.initializer.fill_(expected, derive_key(seed, row.name))
+    here = tensor.cpu()
+    if row.initializer.elementwise or row.initializer.deterministic:
+        different = int((expected != here).sum())
+        detail = (
+            f"{different} of {tensor.numel()} elements differ from seed {seed}" if different else "same bits"
+        )
+        return RowCheck(row.name, not different, f"exact, seed {seed}", None, detail)
+    tolerance = _rounding(tensor.dtype) * max(abs(bound) for bound in _finite_bounds(row, expected))
+    gap = float((expected.double() - here.double()).abs().max()) if tensor.numel() else 0.0
+    passed = gap <= tolerance
+    return RowCheck(
+        row.name,
+        passed,
+        f"seed {seed}, to rounding",
+        None,
+        f"largest difference {gap:.2g}, allowed {tolerance:.2g}",
+    )
+
+
+def _finite_bounds(row: Row, expected: torch.Tensor) -> tuple[float, float]:
+    low, high = row.initializer.bounds
+    if math.isfinite(low) and math.isfinite(high):
+        return low, high
+    largest = float(expected.double().abs().max()) if expected.numel() else 0.0
+    return -largest, largest
+
+
+def _rounding(dtype: torch.dtype) -> float:
+    # A factorization loses a few hundred ulps at most for matrices of thousands of rows.
+    return 512 * float(torch.finfo(torch.float64 if dtype == torch.float64 else torch.float32).eps) + float(
+        torch.finfo(dtype).eps
+    )
+
+
+def _check(row: Row, tensor: torch.Tensor, level: float) -> RowCheck:
+    if not row.initializer.writes:
+        finite = bool(torch.isfinite(tensor).all()) if tensor.is_floating_point() else True
+        return RowCheck(
+            row.name,
+            finite,
+            "kept",
+            None,
+            "kept, not compared" if finite else "kept, but holds NaN or infinity",
+        )
+    pieces = _pieces(row.initializer, Region.whole(row.shape))
+    zero_rows = row.initializer.rows if isinstance(row.initializer, ZeroRows) else ()
+    for index in zero_rows:
+        if bool((tensor[index] != 0).any()):
+            return RowCheck(row.name, False, "exact", None, f"row {index} should be all zero")
+    worst: RowCheck | None = None
+    for initializer, box in pieces:
+        piece = tensor[box.slices_in(Region.whole(row.shape))]
+        if zero_rows:
+            kept = [index for index in range(row.shape[0]) if index not in zero_rows]
+            piece = piece[kept]
+        found = follows(initializer, piece, level)
+        where = "" if len(pieces) == 1 else f"block {box.slices_in(Region.whole(row.shape))[0]}: "
+        check = RowCheck(row.name, found.passed, found.test, found.p_value, where + found.detail)
+        if not check.passed:
+            return check
+        if worst is None or (check.p_value or 1.0) < (worst.p_value or 1.0):
+            worst = check
+    assert worst is not None
+    return worst
+
+
+def _pieces(initializer: Initializer, box: Region) -> list[tuple[Initializer, Region]]:
+    """Return the simple initializers that a composed one is made of, each with its box."""
+    if isinstance(initializer, Blocks):
+        return [piece for part, inner in initializer.blocks_of(box) for piece in _pieces(part, inner)]
+    if isinstance(initializer, ZeroRows):
+        return _pieces(initializer.initializer, box)
+    return [(initializer, box)]

@@ -1,0 +1,46 @@
+"""What a rule says of one parameter, and what a rule is."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from goodinit.graph import Place, Use
+from goodinit.initializers import Initializer
+
+__all__ = ["Decision", "Recipe", "Rule"]
+
+
+@dataclass(frozen=True)
+class Decision:
+    """Which initializer fills a parameter, the fans it sees, and why.
+
+    `fan_in` and `fan_out` are those of one block where the parameter is packed.
+    `default` tells what the layer's own constructor puts there: a number for a
+    constant, None for random values. It lets the author's intent be recognised.
+    """
+
+    initializer: Initializer
+    why: str
+    fan_in: float | None = None
+    fan_out: float | None = None
+    default: float | None = None
+
+
+#: A rule looks at one use of a parameter and decides, or passes it on with None.
+Rule = Callable[[Place, Use], Decision | None]
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """A named list of rules, tried in order; the first decision counts.
+
+    Attributes:
+        name: the name that users write.
+        summary: one sentence.
+        rules: functions from (place, use) to a `Decision` or None.
+    """
+
+    name: str
+    summary: str
+    rules: tuple[Rule, ...]

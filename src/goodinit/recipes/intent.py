@@ -1,0 +1,110 @@
+"""What the model's author set on purpose, and what therefore stays.
+
+Frozen, parametrized and integer parameters keep their values. A parameter whose
+elements all have one value was set by someone (a zero-initialised gain or last
+layer, a LayerScale, a ReZero scalar) and keeps that value, unless the constructor
+of its layer would have put the same thing there anyway.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+
+import torch
+from torch import nn
+from torch.nn.utils.parametrize import ParametrizationList
+
+from goodinit.errors import ArgumentError
+from goodinit.graph import Place, Use
+from goodinit.initializers import Constant, Keep
+from goodinit.recipes.decision import Decision
+
+__all__ = ["author_constant", "is_blank", "kept", "one_value"]
+
+# Halves of a weight that a hook of torch.nn.utils multiplies together again.
+_HOOKED = {"weight_g": "weight_v", "weight_v": "weight_g", "weight_orig": "weight_u"}
+
+
+def one_value(parameter: torch.Tensor) -> float | None:
+    """Return the value that all elements share, or None where they differ or there are none to read.
+
+    >>> one_value(torch.ones(3)), one_value(torch.arange(3.0))
+    (1.0, None)
+    """
+    if parameter.is_meta or parameter.numel() == 0 or not parameter.is_floating_point():
+        return None
+    with torch.no_grad():
+        first = parameter[(0,) * parameter.dim()]
+        value = float(first)
+        if not math.isfinite(value) or not bool((parameter == first).all()):
+            return None
+        # The shortest decimal that is stored as this value: 0.1, not 0.10000000149.
+        return next(
+            (short for digits in range(1, 17) if first == (short := float(f"{value:.{digits}g}"))), value
+        )
+
+
+def is_blank(places: Iterable[Place]) -> bool:
+    """Tell whether the weights look like fresh memory rather than like somebody's choice.
+
+    Memory from ``to_empty`` is often all zero. Where more than half of the weight
+    matrices are, zeros carry no intent anywhere in the model.
+    """
+    weights = [one_value(place.parameter) for place in places if place.parameter.dim() >= 2]
+    return sum(value == 0.0 for value in weights) * 2 > len(weights)
+
+
+def kept(place: Place, use: Use) -> Decision | None:
+    """Decide for parameters that no recipe may touch.
+
+    Raises:
+        ArgumentError: for a lazy parameter that has no shape yet.
+    """
+    parameter, module = place.parameter, use.module
+    if isinstance(parameter, nn.parameter.UninitializedParameter):
+        raise ArgumentError(
+            f"{place.name} of {type(module).__name__} is lazy and has no shape yet: "
+            "run the model once on a batch, then plan"
+        )
+    if not parameter.is_floating_point():
+        return Decision(Keep(), f"kept: stored as {parameter.dtype}, which no distribution fills")
+    if any(isinstance(owner, ParametrizationList) for owner in (module, *use.ancestors)):
+        return Decision(
+            Keep(), f"kept: part of a parametrized weight ({use.module_name.rpartition('.')[2] or 'weight'})"
+        )
+    if use.local in _HOOKED and (
+        hasattr(module, _HOOKED[use.local]) or hasattr(module, use.local.replace("_orig", "_mask"))
+    ):
+        return Decision(Keep(), "kept: part of a reparametrized weight (torch.nn.utils hook)")
+    if not parameter.requires_grad:
+        return Decision(Keep(), "kept: frozen (requires_grad is False)")
+    return None
+
+
+def author_constant(place: Place, decision: Decision | None) -> Decision | None:
+    """Decide for a parameter that holds one value throughout, given what the layer's rule decided.
+
+    Returns None where the values carry no intent: they vary, they are what the
+    layer's constructor sets, or there is a single random number.
+    """
+    value = one_value(place.parameter)
+    if value is None:
+        return None
+    if decision is None:
+        # An unknown parameter. A zero matrix may be a choice or untouched memory: only
+        # its author can tell, so it stays uncovered and the error asks.
+        vector = sum(length > 1 for length in place.parameter.shape) <= 1
+        if value != 0.0 or vector:
+            return Decision(Constant(value), f"kept: the model's author set it to {value:g}")
+        return None
+    if decision.initializer == Constant(value) or decision.default == value:
+        return None
+    if decision.default is None and place.parameter.numel() == 1:
+        return None
+    return Decision(
+        Constant(value),
+        f"kept: the model's author set it to {value:g}",
+        decision.fan_in,
+        decision.fan_out,
+    )

@@ -1,0 +1,226 @@
+"""The rules for torch's layers that all scaled recipes share.
+
+A `Scheme` names what differs between recipes (which initializer for which kind of
+weight); the rules say where each kind of weight is, with its true fans.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from torch import nn
+
+from goodinit.graph import Place, Use
+from goodinit.initializers import Blocks, Constant, Initializer, Normal, Orthogonal, ZeroRows
+from goodinit.recipes.decision import Decision, Rule
+from goodinit.recipes.fans import conv1d_like, module_fans
+
+__all__ = ["Scheme", "layer_rules"]
+
+
+@dataclass(frozen=True)
+class Scheme:
+    """What one recipe puts where.
+
+    Attributes:
+        weight: for weights whose output meets the network's nonlinearity.
+        weight_why: the reason, a clause.
+        projection: for weights whose output meets no rectifier: attention, gates, bilinear forms.
+        projection_why: the reason, a clause.
+        forget_bias: sum of the two forget-gate biases of an LSTM.
+    """
+
+    weight: Initializer
+    weight_why: str
+    projection: Initializer
+    projection_why: str
+    forget_bias: float = 1.0
+
+
+def layer_rules(scheme: Scheme) -> tuple[Rule, ...]:
+    """Return the rules of a scheme for every layer of torch.nn that owns parameters."""
+    rules: tuple[Callable[[Scheme, Place, Use], Decision | None], ...] = (
+        _normalization,
+        _embedding,
+        _attention,
+        _recurrent,
+        _bilinear,
+        _linear_or_convolution,
+        _prelu,
+    )
+
+    def bind(rule: Callable[[Scheme, Place, Use], Decision | None]) -> Rule:
+        return lambda place, use: rule(scheme, place, use)
+
+    return tuple(bind(rule) for rule in rules)
+
+
+_NORMS = (
+    nn.modules.batchnorm._NormBase,
+    nn.LayerNorm,
+    nn.GroupNorm,
+    nn.RMSNorm,
+)
+
+
+def _normalization(scheme: Scheme, place: Place, use: Use) -> Decision | None:
+    if not isinstance(use.module, _NORMS) or use.local not in ("weight", "bias"):
+        return None
+    value = 1.0 if use.local == "weight" else 0.0
+    what = "gain 1" if use.local == "weight" else "bias 0"
+    kind = type(use.module).__name__
+    return Decision(Constant(value), f"{kind} starts as pure normalization: {what}", default=value)
+
+
+def _embedding(scheme: Scheme, place: Place, use: Use) -> Decision | None:
+    module = use.module
+    if not isinstance(module, nn.Embedding | nn.EmbeddingBag) or use.local != "weight":
+        return None
+    head = next((other.module for other in place.uses if isinstance(other.module, nn.Linear)), None)
+    if head is not None:
+        width = float(module.embedding_dim)
+        initializer: Initializer = Normal(0.0, width**-0.5)
+        why = (
+            f"tied to the output layer {type(head).__name__}, which sums {width:g} features into each logit: "
+            f"std 1/√{width:g} keeps logits near 1"
+        )
+    else:
+        initializer = Normal(0.0, 1.0)
+        why = "a lookup sums nothing (fan_in 1), so unit std gives unit vectors' entries"
+    if module.padding_idx is not None:
+        initializer = ZeroRows(initializer, (module.padding_idx,))
+        why += f"; padding row {module.padding_idx} stays zero"
+    return Decision(initializer, why, 1.0, float(module.embedding_dim))
+
+
+def _attention(scheme: Scheme, place: Place, use: Use) -> Decision | None:
+    module = use.module
+    if not isinstance(module, nn.MultiheadAttention):
+        return None
+    width = float(module.embed_dim)
+    if use.local == "in_proj_weight":
+        return Decision(
+            _per_block(scheme.projection, 3),
+            f"q, k and v are three separate {module.embed_dim}→{module.embed_dim} maps in one tensor; "
+            f"{scheme.projection_why}",
+            width,
+            width,
+        )
+    if use.local in ("q_proj_weight", "k_proj_weight", "v_proj_weight"):
+        fan_in = float(place.parameter.shape[1])
+        return Decision(
+            scheme.projection, f"{use.local[0]} projection; {scheme.projection_why}", fan_in, width
+        )
+    if use.local == "in_proj_bias":
+        return Decision(Constant(0.0), "no query, key or value is preferred at the start", default=0.0)
+    if use.local in ("bias_k", "bias_v"):
+        return Decision(
+            Normal(0.0, width**-0.5),
+            f"one extra {use.local[-1]} vector of norm 1, beside those that the projection makes",
+            1.0,
+            width,
+        )
+    return None
+
+
+def _per_block(initializer: Initializer, blocks: int) -> Initializer:
+    """Elementwise laws need no blocks once the fans are per block; a matrix structure does."""
+    if isinstance(initializer, Orthogonal):
+        return dataclasses.replace(initializer, groups=initializer.groups * blocks)
+    return initializer
+
+
+# torch packs gates along dimension 0: LSTM as input, forget, cell, output; GRU as reset, update, new.
+_GATES: tuple[tuple[tuple[type[nn.Module], ...], int], ...] = (
+    ((nn.LSTM, nn.LSTMCell), 4),
+    ((nn.GRU, nn.GRUCell), 3),
+    ((nn.RNNBase, nn.RNNCellBase), 1),
+)
+
+
+def _recurrent(scheme: Scheme, place: Place, use: Use) -> Decision | None:
+    module = use.module
+    gates = next((count for kinds, count in _GATES if isinstance(module, kinds)), None)
+    if gates is None:
+        return None
+    assert isinstance(module, nn.RNNBase | nn.RNNCellBase)
+    hidden = module.hidden_size
+    name = type(module).__name__
+    if use.local.startswith(("weight_ih", "weight_hh")):
+        fan_in = float(place.parameter.shape[1])
+        source = "input" if use.local.startswith("weight_ih") else "hidden state"
+        per_gate = f"each of the {gates} gates is its own map" if gates > 1 else "one map"
+        return Decision(
+            _per_block(scheme.projection, gates),
+            f"{source}→gates of {name}: {per_gate} {fan_in:g}→{hidden}; {scheme.projection_why}",
+            fan_in,
+            float(hidden),
+        )
+    if use.local.startswith("weight_hr"):
+        projected = float(place.parameter.shape[0])
+        return Decision(
+            scheme.projection,
+            f"hidden state projected {hidden}→{projected:g}; {scheme.projection_why}",
+            float(hidden),
+            projected,
+        )
+    if use.local.startswith("bias_ih") and gates == 4:
+        total = scheme.forget_bias
+        return Decision(
+            Blocks.of(
+                [(hidden, Constant(0.0)), (hidden, Constant(total)), (2 * hidden, Constant(0.0))],
+            ),
+            f"forget gate opens at the start: its two biases sum to {total:g} ({total:g} here + 0 in "
+            f"{use.local.replace('ih', 'hh')}); the other gates start at 0",
+            default=0.0,
+        )
+    if use.local.startswith("bias"):
+        extra = ", the whole forget bias is in bias_ih" if gates == 4 else ""
+        return Decision(Constant(0.0), f"{name} gates start unbiased{extra}", default=0.0)
+    return None
+
+
+def _bilinear(scheme: Scheme, place: Place, use: Use) -> Decision | None:
+    if not isinstance(use.module, nn.Bilinear):
+        return None
+    if use.local == "bias":
+        return Decision(Constant(0.0), "zero, so that the weights alone set the scale")
+    fans = module_fans(use.module)
+    assert fans is not None
+    return Decision(
+        scheme.projection,
+        f"each output sums {fans.fan_in:g} products of the two inputs; {scheme.projection_why}",
+        fans.fan_in,
+        fans.fan_out,
+    )
+
+
+def _linear_or_convolution(scheme: Scheme, place: Place, use: Use) -> Decision | None:
+    module = use.module
+    fans = module_fans(module)
+    if fans is None or use.local not in ("weight", "bias"):
+        return None
+    name = type(module).__name__
+    if use.local == "bias":
+        return Decision(Constant(0.0), f"{name} bias: zero, so that the weights alone set the scale")
+    why = f"{name}: each output sums {fans.fan_in:g} inputs, each input reaches {fans.fan_out:g} outputs"
+    if conv1d_like(module):
+        why += " (stored transposed)"
+    initializer = scheme.weight
+    groups = getattr(module, "groups", 1)
+    if groups > 1:
+        why += f" (groups={groups})"
+        initializer = _per_block(initializer, groups)
+    return Decision(initializer, f"{why}; {scheme.weight_why}", fans.fan_in, fans.fan_out)
+
+
+def _prelu(scheme: Scheme, place: Place, use: Use) -> Decision | None:
+    if not isinstance(use.module, nn.PReLU):
+        return None
+    return Decision(
+        Constant(0.25),
+        "slope at which He et al. (2015) start the learning of PReLU",
+        default=float(use.module.init),
+    )

@@ -1,0 +1,128 @@
+"""What torch.nn's own constructors do, stated as data.
+
+Source: the ``reset_parameters`` methods of torch.nn, unchanged from 2.7 to 2.13.
+Every line is held by a test that builds the layer and verifies it against the plan.
+"""
+
+from __future__ import annotations
+
+import math
+
+from torch import nn
+
+from goodinit.graph import Place, Use
+from goodinit.initializers import (
+    Constant,
+    Initializer,
+    Normal,
+    Uniform,
+    XavierNormal,
+    XavierUniform,
+    ZeroRows,
+)
+from goodinit.recipes.decision import Decision, Rule
+from goodinit.recipes.fans import module_fans
+from goodinit.recipes.layers import _NORMS
+from goodinit.theory.fans import shape_fans
+
+__all__ = ["torch_rules"]
+
+
+def _transformer(place: Place, use: Use) -> Decision | None:
+    shape = tuple(place.parameter.shape)
+    if len(shape) < 2 or not any(isinstance(m, nn.Transformer) for m in (*use.ancestors, use.module)):
+        return None
+    fans = shape_fans(shape)
+    return Decision(
+        XavierUniform(),
+        "nn.Transformer refills every matrix with xavier_uniform_, fans guessed from the whole shape",
+        fans.fan_in,
+        fans.fan_out,
+    )
+
+
+def _normalization(place: Place, use: Use) -> Decision | None:
+    if not isinstance(use.module, _NORMS) or use.local not in ("weight", "bias"):
+        return None
+    value = 1.0 if use.local == "weight" else 0.0
+    return Decision(Constant(value), f"{type(use.module).__name__} default", default=value)
+
+
+def _embedding(place: Place, use: Use) -> Decision | None:
+    module = use.module
+    if not isinstance(module, nn.Embedding | nn.EmbeddingBag) or use.local != "weight":
+        return None
+    initializer: Initializer = Normal(0.0, 1.0)
+    why = f"{type(module).__name__} default"
+    if module.padding_idx is not None:
+        initializer = ZeroRows(initializer, (module.padding_idx,))
+        why += f"; padding row {module.padding_idx} is zero"
+    return Decision(initializer, why, 1.0, float(module.embedding_dim))
+
+
+def _attention(place: Place, use: Use) -> Decision | None:
+    if not isinstance(use.module, nn.MultiheadAttention):
+        return None
+    if use.local == "in_proj_bias":
+        return Decision(Constant(0.0), "MultiheadAttention default", default=0.0)
+    fans = shape_fans(tuple(place.parameter.shape))
+    initializer = XavierNormal() if use.local.startswith("bias") else XavierUniform()
+    why = "MultiheadAttention default, fans guessed from the whole shape"
+    return Decision(initializer, why, fans.fan_in, fans.fan_out)
+
+
+def _recurrent(place: Place, use: Use) -> Decision | None:
+    if not isinstance(use.module, nn.RNNBase | nn.RNNCellBase):
+        return None
+    hidden = int(use.module.hidden_size)
+    bound = 1 / math.sqrt(hidden) if hidden else 0.0
+    name = type(use.module).__name__
+    fan_in = float(place.parameter.shape[1]) if place.parameter.dim() == 2 else None
+    return Decision(
+        Uniform(-bound, bound),
+        f"{name} default: ±1/√hidden_size for weights and biases alike",
+        fan_in,
+        float(hidden) if fan_in else None,
+    )
+
+
+def _linear_or_convolution(place: Place, use: Use) -> Decision | None:
+    module = use.module
+    known = isinstance(module, nn.Linear | nn.modules.conv._ConvNd | nn.Bilinear)
+    if not known or use.local not in ("weight", "bias"):
+        return None
+    name, shape = type(module).__name__, tuple(module.get_parameter("weight").shape)
+    true = module_fans(module)
+    assert true is not None
+    # The bound comes from the weight's shape, (out, in, *kernel) or not: dimension 1
+    # times the kernel; Bilinear takes dimension 1 alone.
+    guessed = shape[1] if isinstance(module, nn.Bilinear) else math.prod(shape[1:])
+    bound = 1 / math.sqrt(guessed) if guessed else 0.0
+    if use.local == "weight":
+        why = f"{name} default: kaiming_uniform_(a=√5) = ±1/√{guessed}, a sixth of He's variance"
+        if isinstance(module, nn.Bilinear):
+            why = f"{name} default: ±1/√{guessed}"
+        elif guessed != true.fan_in:
+            why += f"; the true fan_in is {true.fan_in:g}"
+        return Decision(Uniform(-bound, bound), why, true.fan_in, true.fan_out)
+    if use.ancestors and isinstance(use.ancestors[-1], nn.MultiheadAttention):
+        return Decision(Constant(0.0), "MultiheadAttention zeroes the bias of its output projection")
+    return Decision(Uniform(-bound, bound), f"{name} default: ±1/√{guessed}")
+
+
+def _prelu(place: Place, use: Use) -> Decision | None:
+    if not isinstance(use.module, nn.PReLU):
+        return None
+    value = float(use.module.init)
+    return Decision(Constant(value), f"PReLU default: the slope {value:g} it was made with", default=value)
+
+
+torch_rules: tuple[Rule, ...] = (
+    _normalization,
+    _transformer,
+    _embedding,
+    _attention,
+    _recurrent,
+    _linear_or_convolution,
+    _prelu,
+)
