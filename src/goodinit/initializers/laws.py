@@ -57,6 +57,8 @@ class Constant(Initializer):
         self, tensor: torch.Tensor, key: int, part: rng.Region, block: rng.Region, progress: Progress | None
     ) -> None:
         tensor.fill_(self.value)
+        if progress:
+            progress(tensor.numel())
 
     def fill_by_torch_(self, tensor: torch.Tensor, generator: torch.Generator | None = None) -> torch.Tensor:
         """``torch.nn.init.constant_``; draws nothing."""
