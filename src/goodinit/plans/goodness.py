@@ -11,6 +11,7 @@ import numpy.typing as npt
 import torch
 
 from goodinit.initializers import (
+    Constant,
     DeltaOrthogonal,
     Initializer,
     Normal,
@@ -39,7 +40,9 @@ class Outcome:
     detail: str
 
 
-def follows(initializer: Initializer, tensor: torch.Tensor, level: float) -> Outcome:
+def follows(
+    initializer: Initializer, tensor: torch.Tensor, level: float, stored: torch.dtype | None = None
+) -> Outcome:
     """Test whether a tensor's values follow a simple initializer.
 
     Random laws: all values in bounds; then mean, variance, neighbouring elements'
@@ -49,18 +52,20 @@ def follows(initializer: Initializer, tensor: torch.Tensor, level: float) -> Out
         initializer: a concrete initializer that is not composed of others.
         tensor: the values.
         level: probability of failing values that do follow it.
+        stored: the dtype whose rounding the values went through (default: the tensor's).
     """
+    stored = stored or tensor.dtype
     if tensor.numel() == 0:
         return Outcome(True, "empty", None, "no elements")
     if not bool(torch.isfinite(tensor).all()):
         bad = int((~torch.isfinite(tensor)).sum())
         return Outcome(False, "finite", None, f"{bad} of {tensor.numel()} elements are NaN or infinite")
     if initializer.deterministic:
-        return _equals(initializer, tensor)
+        return _equals(initializer, tensor, stored)
     if initializer.moments(tuple(tensor.shape))[1] == 0.0:
-        return _constant(tensor, initializer.moments(tuple(tensor.shape))[0])
+        return _equals(Constant(initializer.moments(tuple(tensor.shape))[0]), tensor, stored)
     if isinstance(initializer, Orthogonal | DeltaOrthogonal):
-        return _orthogonal(initializer, tensor)
+        return _orthogonal(initializer, tensor, stored)
     if isinstance(initializer, Sparse):
         zeros = (tensor == 0).sum(dim=0)
         wanted = initializer.zeros(tensor.shape[0])
@@ -68,27 +73,23 @@ def follows(initializer: Initializer, tensor: torch.Tensor, level: float) -> Out
             return Outcome(
                 False, "zeros", None, f"a column has {int(zeros.min())} zeros, planned are {wanted}"
             )
-        return _law(Normal(0.0, initializer.std), tensor[tensor != 0], level)
-    return _law(initializer, tensor, level)
+        return _law(Normal(0.0, initializer.std), tensor[tensor != 0], level, stored)
+    return _law(initializer, tensor, level, stored)
 
 
-def _equals(initializer: Initializer, tensor: torch.Tensor) -> Outcome:
-    expected = torch.empty(tensor.shape, dtype=tensor.dtype)
+def _equals(initializer: Initializer, tensor: torch.Tensor, stored: torch.dtype) -> Outcome:
+    expected = torch.empty(tensor.shape, dtype=stored)
     initializer.fill_(expected, key=0)
-    different = int((expected != tensor.cpu()).sum())
+    different = int((expected.to(tensor.dtype) != tensor.cpu()).sum())
     detail = (
         "equal" if not different else f"{different} of {tensor.numel()} elements differ from {initializer!r}"
     )
     return Outcome(not different, "exact", None, detail)
 
 
-def _constant(tensor: torch.Tensor, value: float) -> Outcome:
-    different = int((tensor != torch.tensor(value, dtype=tensor.dtype, device=tensor.device)).sum())
-    detail = "equal" if not different else f"{different} of {tensor.numel()} elements differ from {value:g}"
-    return Outcome(not different, "exact", None, detail)
-
-
-def _orthogonal(initializer: Orthogonal | DeltaOrthogonal, tensor: torch.Tensor) -> Outcome:
+def _orthogonal(
+    initializer: Orthogonal | DeltaOrthogonal, tensor: torch.Tensor, stored: torch.dtype
+) -> Outcome:
     array = tensor.double().cpu().clone()
     if isinstance(initializer, DeltaOrthogonal):
         centre = kernel_centre(array)
@@ -104,15 +105,15 @@ def _orthogonal(initializer: Orthogonal | DeltaOrthogonal, tensor: torch.Tensor)
     size = gram.shape[-1]
     error = float((gram - initializer.gain**2 * torch.eye(size, dtype=gram.dtype)).abs().max())
     # Rounding each of n elements of size gain/√n moves a dot product by a few ulps of gain².
-    allowed = 32 * float(torch.finfo(tensor.dtype).eps) * max(initializer.gain**2, 1e-300)
+    allowed = 32 * float(torch.finfo(stored).eps) * max(initializer.gain**2, 1e-300)
     detail = f"largest |WWᵀ − gain²·I| is {error:.2g}, allowed {allowed:.2g}"
     return Outcome(error <= allowed, "orthogonal", None, detail)
 
 
-def _law(initializer: Initializer, tensor: torch.Tensor, level: float) -> Outcome:
+def _law(initializer: Initializer, tensor: torch.Tensor, level: float, stored: torch.dtype) -> Outcome:
     from scipy import stats
 
-    low, high = (float(torch.tensor(b, dtype=tensor.dtype)) for b in initializer.bounds)
+    low, high = (float(torch.tensor(bound, dtype=stored)) for bound in initializer.bounds)
     smallest, largest = float(tensor.min()), float(tensor.max())
     if smallest < low or largest > high:
         return Outcome(
@@ -130,7 +131,7 @@ def _law(initializer: Initializer, tensor: torch.Tensor, level: float) -> Outcom
 
     # Storage in few bits rounds values to a grid of relative spacing eps; it moves the
     # mean and variance by less than these amounts.
-    eps = float(torch.finfo(tensor.dtype).eps)
+    eps = float(torch.finfo(stored).eps)
     z = max(0.0, abs(measured_mean - mean) - eps * abs(mean)) * math.sqrt(count) / std
     tests.append((2 * float(stats.norm.sf(z)), "mean", f"mean {measured_mean:.4g}, planned {mean:.4g}"))
 
@@ -150,7 +151,7 @@ def _law(initializer: Initializer, tensor: torch.Tensor, level: float) -> Outcom
         tests.append(
             (2 * float(stats.norm.sf(z)), "independence", f"neighbours correlate by {lag / std**2:+.3g}")
         )
-    distance, used = _ks_distance(initializer, flat)
+    distance, used = _ks_distance(initializer, flat, stored)
     tests.append(
         (
             float(stats.kstwo.sf(distance, used)),
@@ -201,7 +202,7 @@ def _distribution(initializer: Initializer) -> _Distribution:
     return lambda x: np.asarray(special.ndtr((x - mean) / std))
 
 
-def _ks_distance(initializer: Initializer, flat: torch.Tensor) -> tuple[float, int]:
+def _ks_distance(initializer: Initializer, flat: torch.Tensor, stored: torch.dtype) -> tuple[float, int]:
     """Return the largest gap between empirical and planned distribution, and the number of values used.
 
     Stored values stand for all that round to them, so both distributions are compared
@@ -210,13 +211,13 @@ def _ks_distance(initializer: Initializer, flat: torch.Tensor) -> tuple[float, i
     step = -(-flat.numel() // _KS_SAMPLE)
     sample = flat[::step].cpu()
     values, counts = torch.unique(sample.float() if sample.element_size() < 4 else sample, return_counts=True)
-    upper = _next_above(values, flat.dtype)
+    upper = _next_above(values, stored)
     edges = (values.double() + upper.double()) / 2
     below = np.cumsum(counts.numpy()) / sample.numel()
     planned = _distribution(initializer)(edges.numpy())
     # Between the edges of one cell and the next nothing is observed, so the empirical
     # distribution is also known at the lower edge of each cell.
-    lower = (values.double() + _next_below(values, flat.dtype).double()) / 2
+    lower = (values.double() + _next_below(values, stored).double()) / 2
     before = below - counts.numpy() / sample.numel()
     planned_before = _distribution(initializer)(lower.numpy())
     gap = max(float(np.abs(below - planned).max()), float(np.abs(before - planned_before).max()))

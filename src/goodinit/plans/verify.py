@@ -81,7 +81,7 @@ def _copies(rows: Sequence[Row], tensors: Mapping[str, torch.Tensor]) -> dict[st
         # With few values a coincidence is possible in low precision.
         if tensor.is_meta or tensor.numel() < 16 or row.mean is None or row.std == 0.0:
             continue
-        flat = tensor.reshape(-1)
+        flat = tensor.reshape(-1)  # compared as stored
         signature = (tensor.shape, tuple(flat[:: max(1, flat.numel() // 64)][:64].tolist()))
         other = first.setdefault(signature, row.name)
         if other != row.name and torch.equal(tensors[other], tensor):
@@ -94,7 +94,7 @@ def _same_bits(row: Row, tensor: torch.Tensor, seed: int) -> RowCheck:
     row.initializer.fill_(expected, derive_key(seed, row.name))
     here = tensor.cpu()
     if row.initializer.elementwise or row.initializer.deterministic:
-        different = int((expected != here).sum())
+        different = int((expected.double() != here.double()).sum())
         detail = (
             f"{different} of {tensor.numel()} elements differ from seed {seed}" if different else "same bits"
         )
@@ -137,6 +137,9 @@ def _check(row: Row, tensor: torch.Tensor, level: float) -> RowCheck:
             "kept, not compared" if finite else "kept, but holds NaN or infinity",
         )
     pieces = _pieces(row.initializer, Region.whole(row.shape))
+    stored = tensor.dtype
+    if tensor.element_size() == 1:
+        tensor = tensor.float()  # torch computes nothing in 8-bit storage
     zero_rows = row.initializer.rows if isinstance(row.initializer, ZeroRows) else ()
     for index in zero_rows:
         if bool((tensor[index] != 0).any()):
@@ -147,7 +150,7 @@ def _check(row: Row, tensor: torch.Tensor, level: float) -> RowCheck:
         if zero_rows:
             kept = [index for index in range(row.shape[0]) if index not in zero_rows]
             piece = piece[kept]
-        found = follows(initializer, piece, level)
+        found = follows(initializer, piece, level, stored)
         where = "" if len(pieces) == 1 else f"block {box.slices_in(Region.whole(row.shape))[0]}: "
         check = RowCheck(row.name, found.passed, found.test, found.p_value, where + found.detail)
         if not check.passed:

@@ -22,10 +22,10 @@ def decide(recipe: Recipe, found: Sequence[Place]) -> dict[str, Decision | None]
         recipe: the named list of rules.
         found: the model's parameters, from `goodinit.graph.places`.
     """
+    decisions: dict[str, Decision | None] = {place.name: kept(place, place.uses[0]) for place in found}
     blank = is_blank(found)
-    decisions: dict[str, Decision | None] = {}
     for place in found:
-        decision = kept(place, place.uses[0])
+        decision = decisions[place.name]
         if decision is None:
             decision = next(
                 (

@@ -35,7 +35,7 @@ def module_fans(module: nn.Module) -> Fans | None:
             module.in_channels, module.out_channels, module.kernel_size, module.groups, module.stride
         )
     if isinstance(module, nn.Bilinear):
-        return bilinear_fans(module.out_features, module.in1_features, module.in2_features)
+        return bilinear_fans(module.in1_features, module.in2_features, module.out_features)
     if conv1d_like(module):
         in_features, out_features = module.get_parameter("weight").shape
         return linear_fans(out_features, in_features)

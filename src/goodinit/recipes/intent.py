@@ -35,6 +35,8 @@ def one_value(parameter: torch.Tensor) -> float | None:
     if parameter.is_meta or parameter.numel() == 0 or not parameter.is_floating_point():
         return None
     with torch.no_grad():
+        if parameter.element_size() == 1:
+            parameter = parameter.float()  # torch compares nothing in 8-bit storage
         first = parameter[(0,) * parameter.dim()]
         value = float(first)
         if not math.isfinite(value) or not bool((parameter == first).all()):

@@ -1,0 +1,164 @@
+"""What the author set on purpose stays; what only looks like it does not."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+from torch.nn.utils import parametrizations, prune
+
+from goodinit.errors import ArgumentError, UncoveredError
+from goodinit.initializers import Constant, Keep, Normal
+from goodinit.plans import initialize, plan
+from goodinit.recipes import RECIPES
+from goodinit.recipes.intent import one_value
+
+
+class Block(nn.Module):
+    """A residual branch with what authors set: LayerScale, ReZero, zero-γ, zero last layer, class token."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first = nn.Linear(8, 8)
+        self.norm = nn.LayerNorm(8)
+        self.last = nn.Linear(8, 8)
+        self.scale = nn.Parameter(torch.full((8,), 1e-4))
+        self.alpha = nn.Parameter(torch.zeros(()))
+        self.token = nn.Parameter(torch.zeros(1, 1, 8))
+        self.head = nn.Linear(8, 1)
+        nn.init.zeros_(self.norm.weight)
+        nn.init.zeros_(self.last.weight)
+        nn.init.constant_(self.head.bias, -4.5)
+
+
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_constants_of_the_author_survive_every_recipe(recipe: str) -> None:
+    model = Block()
+    made = initialize(model, recipe)
+    for name, value in {
+        "norm.weight": 0.0,
+        "last.weight": 0.0,
+        "scale": 1e-4,
+        "alpha": 0.0,
+        "token": 0.0,
+    }.items():
+        assert made[name].initializer == Constant(value)
+        assert "author set it to" in made[name].why
+        assert (dict(model.named_parameters())[name] == value).all()
+    assert (model.first.weight != 0).all()
+
+
+def test_a_single_random_number_is_no_intent() -> None:
+    model = nn.Sequential(nn.Linear(4, 4), nn.Linear(4, 1))
+    assert plan(model, "xavier_normal")["1.bias"].initializer == Constant(0.0)
+
+
+def test_an_override_beats_the_author() -> None:
+    made = plan(Block(), overrides={"last.weight": Normal(std=0.1)})
+    assert made["last.weight"].initializer == Normal(std=0.1)
+
+
+def test_blank_memory_is_no_intent() -> None:
+    # to_empty often hands out zeros; a plan that kept them would be a dead network.
+    with torch.device("meta"):
+        model = nn.Sequential(nn.Linear(8, 8), nn.LayerNorm(8), nn.Linear(8, 8))
+    model = model.to_empty(device="cpu")
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.zero_()
+    made = plan(model)
+    assert made["0.weight"].std == pytest.approx(0.5)
+    assert made["1.weight"].initializer == Constant(1.0)
+
+
+def test_frozen_parameters_are_kept() -> None:
+    model = nn.Sequential(nn.Linear(4, 4), nn.Linear(4, 4))
+    model[0].weight.requires_grad_(False)
+    before = model[0].weight.clone()
+    made = initialize(model)
+    assert torch.equal(model[0].weight, before)
+    assert made["0.weight"].initializer == Keep()
+    assert "frozen" in made["0.weight"].why
+
+
+@pytest.mark.parametrize(
+    "wrap",
+    [
+        parametrizations.weight_norm,
+        parametrizations.spectral_norm,
+        parametrizations.orthogonal,
+        nn.utils.weight_norm,
+        nn.utils.spectral_norm,
+        lambda layer: prune.l1_unstructured(layer, "weight", 0.5),
+    ],
+)
+@pytest.mark.filterwarnings("ignore")
+def test_parametrized_weights_are_kept(wrap) -> None:
+    layer = wrap(nn.Linear(6, 6))
+    model = nn.Sequential(layer, nn.Linear(6, 2))
+    before = {name: value.clone() for name, value in layer.named_parameters() if "bias" not in name}
+    made = initialize(model)
+    for name, value in before.items():
+        assert made[f"0.{name}"].initializer == Keep()
+        assert "parametrized" in made[f"0.{name}"].why
+        assert torch.equal(dict(layer.named_parameters())[name], value)
+
+
+def test_buffers_are_kept() -> None:
+    model = nn.Sequential(nn.BatchNorm1d(4))
+    model(torch.randn(10, 4) + 3)
+    before = {name: value.clone() for name, value in model.named_buffers()}
+    initialize(model)
+    assert all(torch.equal(before[name], value) for name, value in model.named_buffers())
+
+
+def test_tied_weights_stand_once_with_the_first_name() -> None:
+    model = nn.Sequential(nn.Embedding(20, 16), nn.Linear(16, 20, bias=False))
+    model[1].weight = model[0].weight
+    made = initialize(model)
+    assert [row.name for row in made] == ["0.weight"]
+    assert made["1.weight"].aliases == ("1.weight",)
+    assert "tied with 1.weight" in made["0.weight"].why
+    assert made["0.weight"].std == pytest.approx(0.25)  # 1/√16: the head decides
+    assert model[1].weight is model[0].weight
+
+
+def test_uncovered_parameters_are_listed_with_the_way_to_cover_them() -> None:
+    class Own(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.kernel = nn.Parameter(torch.randn(3, 5))
+            self.table = nn.Parameter(torch.zeros(7, 5))
+            self.layer = nn.Linear(5, 5)
+
+    with pytest.raises(UncoveredError) as caught:
+        plan(Own())
+    message = str(caught.value)
+    assert "'kaiming_normal' has no rule for 2 parameters" in message
+    assert "kernel  (3, 5)" in message
+    assert "in Own" in message
+    assert "all zero: a choice, or memory that nobody filled?" in message
+    assert 'overrides={"kernel": goodinit.initializers.Normal(std=0.02)}' in message
+    made = plan(Own(), overrides={"kernel": Normal(std=0.1), "table": "keep"})
+    assert made["kernel"].std == 0.1
+    assert made["table"].initializer == Keep()
+
+
+def test_lazy_parameters_ask_for_a_batch() -> None:
+    with pytest.raises(
+        ArgumentError, match=r"0\.weight of LazyLinear is lazy.*run the model once on a batch"
+    ):
+        plan(nn.Sequential(nn.LazyLinear(3)))
+
+
+def test_integer_parameters_are_kept() -> None:
+    model = nn.Linear(2, 2)
+    model.codes = nn.Parameter(torch.arange(4), requires_grad=False)
+    assert "stored as torch.int64" in plan(model)["codes"].why
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float64])
+def test_one_value_is_the_shortest_decimal_that_is_stored_the_same(dtype: torch.dtype) -> None:
+    assert one_value(torch.full((3,), 0.1, dtype=dtype)) == 0.1
+    assert one_value(torch.tensor([0.1, 0.2], dtype=dtype)) is None
+    assert one_value(torch.full((2,), float("nan"), dtype=dtype)) is None
