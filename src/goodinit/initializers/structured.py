@@ -79,7 +79,7 @@ def haar_matrices(
 
     Source: Mezzadri (2007), How to generate random matrices from the classical compact groups, section 5.
     """
-    gaussian = torch.empty(block.size, dtype=dtype)
+    gaussian = torch.empty(block.size, dtype=dtype, device="cpu")
     rng.fill_normal_(gaussian, key, 0.0, 1.0, region=block)
     wide = shape[1] < shape[2]
     tall = gaussian.reshape(shape)
@@ -199,7 +199,7 @@ class DeltaOrthogonal(_Structured):
 
     def _array(self, block: rng.Region, key: int, dtype: torch.dtype) -> torch.Tensor:
         _need_dims(self, block.size, 3, 5)
-        array = torch.zeros(block.size, dtype=dtype)
+        array = torch.zeros(block.size, dtype=dtype, device="cpu")
         centre = block
         for dim, length in enumerate(block.size[2:], start=2):
             centre = centre.narrow(dim, length // 2, 1)
@@ -245,7 +245,7 @@ class Identity(_Structured):
 
     def _array(self, block: rng.Region, key: int, dtype: torch.dtype) -> torch.Tensor:
         _need_dims(self, block.size, 2, 2)
-        return torch.eye(*block.size, dtype=dtype).mul_(self.gain)
+        return torch.eye(*block.size, dtype=dtype, device="cpu").mul_(self.gain)
 
     def fill_by_torch_(self, tensor: torch.Tensor, generator: torch.Generator | None = None) -> torch.Tensor:
         """``torch.nn.init.eye_`` times gain; draws nothing."""
@@ -296,10 +296,10 @@ class Dirac(_Structured):
 
     def _array(self, block: rng.Region, key: int, dtype: torch.dtype) -> torch.Tensor:
         self._check(block.size)
-        array = torch.zeros(block.size, dtype=dtype)
+        array = torch.zeros(block.size, dtype=dtype, device="cpu")
         centre = kernel_centre(array)
         per_group = block.size[0] // self.groups
-        diagonal = torch.arange(min(per_group, block.size[1]))
+        diagonal = torch.arange(min(per_group, block.size[1]), device="cpu")
         for group in range(self.groups):
             centre[group * per_group + diagonal, diagonal] = 1.0
         return array
@@ -349,11 +349,11 @@ class Sparse(_Structured):
 
     def _array(self, block: rng.Region, key: int, dtype: torch.dtype) -> torch.Tensor:
         _need_dims(self, block.size, 2, 2)
-        array = torch.empty(block.size, dtype=dtype)
+        array = torch.empty(block.size, dtype=dtype, device="cpu")
         rng.fill_normal_(array, key, 0.0, self.std, region=block)
         # A column's zeros are the rows with the smallest of its uniform words, from
         # a stream of their own so that they are independent of the values.
-        order = torch.empty(block.size, dtype=torch.float64)
+        order = torch.empty(block.size, dtype=torch.float64, device="cpu")
         rng.fill_uniform_(order, key, 0.0, 1.0, region=block, stream=1)
         smallest = order.argsort(dim=0, stable=True)[: self.zeros(block.size[0])]
         return array.scatter_(0, smallest, 0.0)

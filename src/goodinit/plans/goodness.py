@@ -78,7 +78,7 @@ def follows(
 
 
 def _equals(initializer: Initializer, tensor: torch.Tensor, stored: torch.dtype) -> Outcome:
-    expected = torch.empty(tensor.shape, dtype=stored)
+    expected = torch.empty(tensor.shape, dtype=stored, device="cpu")
     initializer.fill_(expected, key=0)
     different = int((expected.to(tensor.dtype) != tensor.cpu()).sum())
     detail = (
@@ -103,7 +103,7 @@ def _orthogonal(
     _, rows, columns = matrices.shape
     gram = matrices @ matrices.mT if rows <= columns else matrices.mT @ matrices
     size = gram.shape[-1]
-    error = float((gram - initializer.gain**2 * torch.eye(size, dtype=gram.dtype)).abs().max())
+    error = float((gram - initializer.gain**2 * torch.eye(size, dtype=gram.dtype, device="cpu")).abs().max())
     # Rounding each of n elements of size gain/√n moves a dot product by a few ulps of gain².
     allowed = 32 * float(torch.finfo(stored).eps) * max(initializer.gain**2, 1e-300)
     detail = f"largest |WWᵀ − gain²·I| is {error:.2g}, allowed {allowed:.2g}"
@@ -113,7 +113,7 @@ def _orthogonal(
 def _law(initializer: Initializer, tensor: torch.Tensor, level: float, stored: torch.dtype) -> Outcome:
     from scipy import stats
 
-    low, high = (float(torch.tensor(bound, dtype=stored)) for bound in initializer.bounds)
+    low, high = (float(torch.tensor(bound, dtype=stored, device="cpu")) for bound in initializer.bounds)
     smallest, largest = float(tensor.min()), float(tensor.max())
     if smallest < low or largest > high:
         return Outcome(

@@ -90,7 +90,7 @@ def _copies(rows: Sequence[Row], tensors: Mapping[str, torch.Tensor]) -> dict[st
 
 
 def _same_bits(row: Row, tensor: torch.Tensor, seed: int) -> RowCheck:
-    expected = torch.empty(tensor.shape, dtype=tensor.dtype)
+    expected = torch.empty(tensor.shape, dtype=tensor.dtype, device="cpu")
     row.initializer.fill_(expected, derive_key(seed, row.name))
     here = tensor.cpu()
     if row.initializer.elementwise or row.initializer.deterministic:
