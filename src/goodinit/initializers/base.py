@@ -15,6 +15,7 @@ from typing import Any, ClassVar
 import torch
 
 from goodinit.errors import ArgumentError, UnknownNameError, WrongTypeError, did_you_mean
+from goodinit.initializers.sharding import is_distributed, local_parts
 from goodinit.rng import Region
 
 __all__ = ["KINDS", "Initializer", "Progress", "finite", "non_negative"]
@@ -91,7 +92,8 @@ class Initializer:
         """Fill `tensor` in place under a key and return it.
 
         Args:
-            tensor: what to fill, of any floating dtype and memory layout.
+            tensor: what to fill, of any floating dtype and memory layout. Of a DTensor
+                each rank fills the part that it holds, without communication.
             key: 64-bit key, see `goodinit.rng.derive_key`.
             part: the box of the global tensor that `tensor` is (default: all of it).
             block: the box of the global tensor that this initializer fills as one
@@ -100,8 +102,13 @@ class Initializer:
         """
         part = part or Region.whole(tuple(tensor.shape))
         block = block or Region.whole(part.shape)
-        if tensor.numel() and not tensor.is_meta:
-            with torch.no_grad():
+        if not tensor.numel() or tensor.is_meta:
+            return tensor
+        with torch.no_grad():
+            if is_distributed(tensor):
+                for local, box in local_parts(tensor):
+                    self._fill(local, key, box, block, progress)
+            else:
                 self._fill(tensor, key, part, block, progress)
         return tensor
 

@@ -12,6 +12,7 @@ from goodinit.errors import ArgumentError, GoodinitError, PlanMismatchError, Ten
 from goodinit.graph import Place, places
 from goodinit.graph.places import canonical_modules
 from goodinit.initializers.base import Progress
+from goodinit.initializers.sharding import is_distributed
 from goodinit.plans.row import Row
 from goodinit.rng import check_fillable, derive_key
 
@@ -84,7 +85,7 @@ def _check(row: Row, place: Place, engine: str) -> None:
             )
         return
     try:
-        check_fillable(parameter)
+        check_fillable(parameter.to_local() if is_distributed(parameter) else parameter)  # type: ignore[attr-defined]
         if engine == "torch" and not _has_torch_twin(row):
             raise ArgumentError(f"torch.nn.init has nothing like {row.initializer!r}; use engine='goodinit'")
     except GoodinitError as error:

@@ -15,6 +15,7 @@ from torch import nn
 from goodinit.errors import WrongTypeError
 from goodinit.graph import places
 from goodinit.initializers import Blocks, Initializer, ZeroRows
+from goodinit.initializers.sharding import is_distributed
 from goodinit.plans.apply import match
 from goodinit.plans.goodness import follows
 from goodinit.plans.row import Row
@@ -58,7 +59,7 @@ def verify(
 
 def _tensors(rows: Sequence[Row], model: nn.Module | Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     if isinstance(model, nn.Module):
-        return {place.name: place.parameter.detach() for place in places(model)}
+        return {place.name: _gathered(place.parameter.detach()) for place in places(model)}
     if isinstance(model, Mapping):
         # A state dict holds buffers too, and tied weights under each of their names.
         aliases = {alias: row.name for row in rows for alias in row.aliases}
@@ -67,9 +68,13 @@ def _tensors(rows: Sequence[Row], model: nn.Module | Mapping[str, torch.Tensor])
             known = [name, *(alias for alias, first in aliases.items() if first == name)]
             held = next((model[key] for key in known if key in model), None)
             if held is not None:
-                tensors[name] = held.detach()
+                tensors[name] = _gathered(held.detach())
         return tensors
     raise WrongTypeError(f"verify: expected a module or a state dict, found {type(model).__name__}")
+
+
+def _gathered(tensor: torch.Tensor) -> torch.Tensor:
+    return tensor.full_tensor() if is_distributed(tensor) else tensor  # type: ignore[attr-defined]
 
 
 def _copies(rows: Sequence[Row], tensors: Mapping[str, torch.Tensor]) -> dict[str, str]:
