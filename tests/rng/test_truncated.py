@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import decimal
 import math
 from decimal import Decimal
 
@@ -159,6 +160,13 @@ def test_tail_masses_agree_with_mpmath_to_35_digits() -> None:
             centre = mp.erf(z / mp.sqrt(2)) / 2
             found = mp.mpf(str(central_mass(Decimal(text))))
             assert abs(found - centre) <= centre * mp.mpf(10) ** -35
+
+
+def test_a_programs_decimal_context_does_not_change_the_constants() -> None:
+    expected = truncate.__wrapped__(0.3, 1.7, -2.0, 9.0, 53)
+    with decimal.localcontext() as context:
+        context.prec, context.rounding = 5, decimal.ROUND_UP
+        assert truncate.__wrapped__(0.3, 1.7, -2.0, 9.0, 53) == expected
 
 
 def test_intervals_beyond_100_sigma_are_refused() -> None:
