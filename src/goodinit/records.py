@@ -104,7 +104,12 @@ class LayerSignal:
 
     One record per call of a layer, in order of execution; `index` counts from 0
     and `call` counts the calls of the same module. Shares are in [0, 1] or `None`
-    where the question makes no sense for that layer.
+    where the question makes no sense for that layer. `dead` counts the units of a
+    ReLU-like layer that are zero for the whole batch, `always_on` those that are
+    nonzero wherever any unit is. `varying` is the part of the
+    output's second moment that differs from sample to sample, `parametric` says
+    whether the layer owns parameters, and `finite_input` (only where the output is
+    not finite) whether its inputs were finite: if so, the fault began here.
     """
 
     index: int
@@ -118,11 +123,19 @@ class LayerSignal:
     units: int
     dead: int | None
     saturated: float | None
+    always_on: int | None = None
+    varying: float | None = None
+    parametric: bool = False
+    finite_input: bool | None = None
 
 
 @dataclass(frozen=True)
 class ParameterSignal:
-    """One parameter's values and gradient; `gradient` is None where backward never reached it."""
+    """One parameter's values and gradient; `gradient` is None where backward never reached it.
+
+    `kind` is the type of the module that owns it, `zeros` the share of exact zeros,
+    and `subnormal` the share of nonzero values too small to be normal numbers.
+    """
 
     name: str
     shape: tuple[int, ...]
@@ -131,6 +144,9 @@ class ParameterSignal:
     value: Moments
     gradient: Moments | None
     largest: float
+    kind: str = ""
+    zeros: float = 0.0
+    subnormal: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -228,6 +244,15 @@ class PlanRecord:
     model: str
     recipe: str
     rows: tuple[RowRecord, ...]
+
+    def to_text(self, *, width: int | None = None) -> str:
+        """Return the plan as plain text, what needs attention first."""
+        from goodinit.report import to_text
+
+        return to_text(self, width=width)
+
+    def __str__(self) -> str:
+        return self.to_text()
 
     def __rich__(self) -> Any:
         from goodinit.report import renderable

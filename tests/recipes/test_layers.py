@@ -104,13 +104,11 @@ def test_the_torch_recipe_is_what_torch_does(name: str, seed: int) -> None:
     assert outcome.passed, outcome.failures
 
 
-@each_layer
+@pytest.mark.parametrize("name", [name for name in LAYERS if "Norm" not in name and "PReLU" not in name])
 def test_a_torch_plan_off_by_a_third_is_found_out(name: str) -> None:
     # The planted fault of the test above: the same weights, scaled, no longer verify.
     module = build(name)
     made = plan(module, "torch")
-    if all(row.initializer.deterministic for row in made):
-        pytest.skip("this layer starts from constants, which are compared exactly")
     with torch.no_grad():
         for parameter in module.parameters():
             parameter.mul_(1.4)

@@ -151,7 +151,7 @@ def KaimingNormal(nonlinearity: Any = "relu", mode: Mode = "fan_in") -> Variance
         nonlinearity: a name, an ``nn.Module`` or a callable, see `goodinit.theory.gain`.
         mode: ``"fan_in"`` or ``"fan_out"``.
 
-    >>> KaimingNormal("identity").resolve((8, 16), fan_in=16).std
+    >>> round(KaimingNormal("identity").resolve((8, 16), fan_in=16).std, 9)
     0.25
 
     Source: He et al. (2015), eq. 10 and 14.

@@ -8,6 +8,7 @@ from torch import nn
 
 from goodinit.errors import ArgumentError, UncoveredError, WrongTypeError
 from goodinit.graph import Place, places
+from goodinit.graph.layers import shape_fans
 from goodinit.initializers import Initializer, Keep, as_initializer
 from goodinit.plans.overrides import ONLY_OVERRIDE, matching
 from goodinit.plans.plan import Plan
@@ -15,7 +16,6 @@ from goodinit.plans.row import Row
 from goodinit.recipes import Recipe, decide
 from goodinit.recipes import recipe as find_recipe
 from goodinit.rng import derive_key
-from goodinit.theory.fans import shape_fans
 
 __all__ = ["initialize", "plan"]
 

@@ -164,9 +164,7 @@ class Plan:
         return PlanRecord(self.model, self.recipe, tuple(row.record() for row in self.rows))
 
     def __str__(self) -> str:
-        from goodinit.report import to_text
-
-        return to_text(self.record())
+        return str(self.record())
 
     def __rich__(self) -> Any:
         return self.record().__rich__()

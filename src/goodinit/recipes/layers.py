@@ -13,9 +13,9 @@ from dataclasses import dataclass
 from torch import nn
 
 from goodinit.graph import Place, Use
+from goodinit.graph.layers import conv1d_like, module_fans
 from goodinit.initializers import Blocks, Constant, Initializer, Normal, Orthogonal, ZeroRows
 from goodinit.recipes.decision import Decision, Rule
-from goodinit.recipes.fans import conv1d_like, module_fans
 
 __all__ = ["Scheme", "layer_rules"]
 

@@ -11,6 +11,7 @@ import math
 from torch import nn
 
 from goodinit.graph import Place, Use
+from goodinit.graph.layers import module_fans, shape_fans
 from goodinit.initializers import (
     Constant,
     Initializer,
@@ -21,9 +22,7 @@ from goodinit.initializers import (
     ZeroRows,
 )
 from goodinit.recipes.decision import Decision, Rule
-from goodinit.recipes.fans import module_fans
 from goodinit.recipes.layers import _NORMS
-from goodinit.theory.fans import shape_fans
 
 __all__ = ["torch_rules"]
 

@@ -1,12 +1,19 @@
-"""Fans of the parameters of torch's own layers, from the layer's type and settings."""
+"""Fans without an example: from the type and settings of torch's own layers, or guessed from a shape."""
 
 from __future__ import annotations
 
 from torch import nn
 
-from goodinit.theory.fans import Fans, bilinear_fans, conv_fans, conv_transpose_fans, linear_fans
+from goodinit.theory.fans import (
+    Fans,
+    bilinear_fans,
+    conv_fans,
+    conv_transpose_fans,
+    linear_fans,
+    shape_fans,
+)
 
-__all__ = ["conv1d_like", "module_fans"]
+__all__ = ["Fans", "conv1d_like", "module_fans", "shape_fans"]
 
 
 def conv1d_like(module: nn.Module) -> bool:

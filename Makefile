@@ -1,0 +1,49 @@
+# Everything a developer or a newcomer runs. `make` alone lists the targets.
+# Needs Python >= 3.10, pip and gcc; all else is installed into .venv.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+# pytest-xdist worker processes; 0 runs the tests in one process.
+JOBS ?= 2
+INSTALL := PIP_DISABLE_PIP_VERSION_CHECK=1 $(BIN)/python -m pip install --quiet
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test check bench clean
+.DELETE_ON_ERROR:
+
+help:  ## list the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-7s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+setup: $(STAMP)  ## make .venv and install goodinit with its development tools
+
+# Torch goes first and alone, at the exact version of constraints.txt: a build that
+# is there already (CPU or CUDA) satisfies it, and nothing installed later moves it.
+$(STAMP): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit("goodinit needs Python 3.10 or newer; %s is %s. Cure: make PYTHON=python3.12 ..." % (sys.executable, sys.version.split()[0]) if sys.version_info < (3, 10) else 0)'
+	@test -x $(BIN)/python || { echo "making $(VENV) with $(PYTHON)"; $(PYTHON) -m venv $(VENV); }
+	@echo "installing $$(grep '^torch==' constraints.txt) (once)"
+	@$(INSTALL) "$$(grep '^torch==' constraints.txt)"
+	@echo "installing goodinit and its development tools (once)"
+	@$(INSTALL) -c constraints.txt -e '.[dev]'
+	@touch $@
+
+demo: $(STAMP)  ## check, plan, initialise and train a real model on real data (about 3 minutes)
+	@$(BIN)/python examples/demo.py
+
+test: $(STAMP)  ## run the tests; what is left out is listed with its reason
+	$(BIN)/python -m pytest tests -n $(JOBS) -r fEs
+
+check: $(STAMP)  ## formatter, linter, strict type checker, then the tests
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy --strict
+	@$(MAKE) --no-print-directory test
+
+bench: $(STAMP)  ## run every script in benchmarks/ and keep its figures
+	@for script in benchmarks/[a-z]*.py; do echo "== $$script"; $(BIN)/python "$$script" || exit 1; done
+
+clean:  ## remove what the other targets made, .venv included
+	rm -rf $(VENV) build dist out src/*.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find src tests benchmarks examples tools -name __pycache__ -type d -prune -exec rm -rf {} + 2>/dev/null || true

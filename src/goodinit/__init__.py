@@ -1,0 +1,75 @@
+"""Initialization as data: a plan with a row and a reason for every parameter of a PyTorch network.
+
+The names below are loaded when they are first used, so that ``import goodinit``
+costs next to nothing beyond ``import torch``.
+
+Example:
+    >>> import goodinit, torch
+    >>> "kaiming_normal_" in dir(goodinit.init)
+    True
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from goodinit import errors, init, initializers, plans, recipes, records, report, rng, signals, theory
+    from goodinit.errors import GoodinitError
+    from goodinit.plans import Plan, fill_
+    from goodinit.plans.build import initialize, plan
+    from goodinit.records import Report
+    from goodinit.signals import check, diagnose, probe
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "GoodinitError",
+    "Plan",
+    "Report",
+    "__version__",
+    "check",
+    "diagnose",
+    "errors",
+    "fill_",
+    "init",
+    "initialize",
+    "initializers",
+    "plan",
+    "plans",
+    "probe",
+    "recipes",
+    "records",
+    "report",
+    "rng",
+    "signals",
+    "theory",
+]
+
+# Public name -> the module that offers it; a name that is absent here is a submodule.
+# `plan` comes from where it is defined: mypy takes its re-export by `goodinit.plans` for a redefinition.
+_HOME = {
+    "GoodinitError": "goodinit.errors",
+    "Plan": "goodinit.plans",
+    "Report": "goodinit.records",
+    "check": "goodinit.signals",
+    "diagnose": "goodinit.signals",
+    "fill_": "goodinit.plans",
+    "initialize": "goodinit.plans.build",
+    "plan": "goodinit.plans.build",
+    "probe": "goodinit.signals",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    module = importlib.import_module(_HOME.get(name, f"{__name__}.{name}"))
+    value = getattr(module, name) if name in _HOME else module
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)
