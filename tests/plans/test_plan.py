@@ -154,6 +154,12 @@ class TestOverrides:
         with pytest.raises(error, match=message):
             plan(model()).override(overrides)
 
+    def test_a_misspelt_override_is_named_before_what_it_fails_to_cover(self) -> None:
+        own = nn.Module()
+        own.kernel = nn.Parameter(torch.randn(3, 3))
+        with pytest.raises(OverrideError, match=r"'kernal' matches no parameter \(did you mean 'kernel'\?\)"):
+            plan(own, overrides={"kernal": 1.0})
+
     def test_overriding_leaves_the_first_plan_as_it_was(self) -> None:
         first = plan(model())
         second = first.override({"2.weight": Uniform(-1, 1)})

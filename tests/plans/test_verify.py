@@ -180,6 +180,8 @@ def test_a_state_dict_is_verified_like_a_model() -> None:
     made = initialize(tied, seed=4)
     state = dict(tied.state_dict())
     assert made.verify(state, seed=4).passed
+    wrapped = {f"module._orig_mod.{name}": value for name, value in state.items()}
+    assert made.verify(wrapped, seed=4).passed
     del state["0.weight"]  # the tied twin is enough
     assert made.verify(state).passed
     del state["1.weight"]

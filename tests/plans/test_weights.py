@@ -32,6 +32,15 @@ def test_the_file_loads_into_the_model_that_made_it(tmp_path) -> None:
     assert torch.equal(first[0].weight, second[2].weight)
 
 
+def test_views_of_one_memory_are_saved_apart(tmp_path) -> None:
+    model = nn.Module()
+    memory = torch.arange(6.0)
+    model.a, model.b = nn.Parameter(memory[:3]), nn.Parameter(memory[2:])
+    read = load_weights(save_weights(model, tmp_path / "w.safetensors"))
+    assert torch.equal(read["a"], memory[:3])
+    assert torch.equal(read["b"], memory[2:])
+
+
 def test_strided_and_low_precision_weights_are_saved(tmp_path) -> None:
     layer = nn.Linear(4, 3).to(torch.bfloat16)
     layer.weight = nn.Parameter(torch.randn(4, 3, dtype=torch.bfloat16).T)
@@ -65,7 +74,7 @@ def test_torch_files_are_read_too(tmp_path) -> None:
         ("missing.safetensors", None, "no file .*missing.safetensors"),
         ("bad.safetensors", b"not a checkpoint", "bad.safetensors is no readable safetensors file"),
         ("empty.safetensors", b"", "empty.safetensors is no readable safetensors file"),
-        ("bad.pt", b"not a checkpoint", "bad.pt is no readable torch file"),
+        ("bad.pt", b"not a checkpoint", "bad.pt is damaged, or holds more than tensors$"),
     ],
 )
 def test_an_unreadable_file_is_named(tmp_path, name: str, content: bytes | None, message: str) -> None:

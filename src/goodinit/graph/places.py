@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from torch import nn
 
-__all__ = ["Place", "Use", "canonical_modules", "places"]
+__all__ = ["Place", "Use", "canonical_keys", "canonical_modules", "places"]
 
 # Wrappers that put their own name between a model and its parameters. `module` is an
 # ordinary attribute name too, so it counts only below the wrappers that are known to use it.
@@ -53,6 +53,18 @@ class Place:
     def aliases(self) -> tuple[str, ...]:
         """The other names of a tied parameter."""
         return tuple(use.name for use in self.uses[1:])
+
+
+def canonical_keys(names: Iterable[str]) -> dict[str, str]:
+    """Return {canonical name: name} for the keys of a state dict, whatever wrapped the model that made it.
+
+    >>> canonical_keys(["module._orig_mod.0.weight", "module._orig_mod.0.bias"])
+    {'0.weight': 'module._orig_mod.0.weight', '0.bias': 'module._orig_mod.0.bias'}
+    """
+    bare = {name: [part for part in name.split(".") if part not in _WRAPPED] for name in names}
+    while bare and all(len(parts) > 1 and parts[0] == "module" for parts in bare.values()):
+        bare = {name: parts[1:] for name, parts in bare.items()}
+    return {".".join(parts): name for name, parts in bare.items()}
 
 
 def canonical_modules(

@@ -10,7 +10,7 @@ from goodinit.errors import ArgumentError, UncoveredError, WrongTypeError
 from goodinit.graph import Place, places
 from goodinit.graph.layers import shape_fans
 from goodinit.initializers import Initializer, Keep, as_initializer
-from goodinit.plans.overrides import ONLY_OVERRIDE, matching
+from goodinit.plans.overrides import ONLY_OVERRIDE, matching, must_match
 from goodinit.plans.plan import Plan
 from goodinit.plans.row import Row
 from goodinit.recipes import Recipe, decide
@@ -54,6 +54,10 @@ def plan(
     overrides = dict(overrides or {})
     decisions = decide(chosen, found)
 
+    # A misspelt override is the likelier cause of an uncovered parameter, so it is named first.
+    every = [name for place in found for name in (place.name, *place.aliases)]
+    for pattern in overrides:
+        must_match(pattern, every)
     uncovered = [place for place in found if decisions[place.name] is None]
     names = [name for place in uncovered for name in (place.name, *place.aliases)]
     rescued = {name for pattern in overrides for name in matching(pattern, names)}

@@ -11,7 +11,7 @@ from goodinit.errors import GoodinitError, OverrideError, WrongTypeError, did_yo
 from goodinit.initializers import Constant, Initializer, ZeroRows, as_initializer
 from goodinit.plans.row import Row
 
-__all__ = ["ONLY_OVERRIDE", "matching", "override"]
+__all__ = ["ONLY_OVERRIDE", "matching", "must_match", "override"]
 
 #: The reason of a row that no rule covers, until an override replaces it.
 ONLY_OVERRIDE = "covered by an override alone"
@@ -39,6 +39,17 @@ def matching(pattern: str, names: Sequence[str]) -> tuple[str, ...]:
     return tuple(name for name in names if fnmatch.fnmatchcase(name, pattern))
 
 
+def must_match(pattern: str, names: Sequence[str]) -> tuple[str, ...]:
+    """Return `matching`'s names, or raise `OverrideError` where there are none, with the nearest name."""
+    found = matching(pattern, names)
+    if not found:
+        raise OverrideError(
+            f"override {pattern!r} matches no parameter{did_you_mean(pattern, names)}; "
+            f"names are like {', '.join(names[:3])}"
+        )
+    return found
+
+
 def override(rows: Sequence[Row], overrides: Mapping[str, object]) -> tuple[Row, ...]:
     """Return the rows with the overrides carried out, later ones last. See `Plan.override`."""
     if not isinstance(overrides, Mapping):
@@ -46,12 +57,7 @@ def override(rows: Sequence[Row], overrides: Mapping[str, object]) -> tuple[Row,
     by_name = {name: index for index, row in enumerate(rows) for name in (row.name, *row.aliases)}
     changed = list(rows)
     for pattern, value in overrides.items():
-        found = matching(pattern, list(by_name))
-        if not found:
-            raise OverrideError(
-                f"override {pattern!r} matches no parameter{did_you_mean(pattern, by_name)}; "
-                f"names are like {', '.join(list(by_name)[:3])}"
-            )
+        found = must_match(pattern, list(by_name))
         try:
             initializer = as_initializer(value)
         except WrongTypeError as error:

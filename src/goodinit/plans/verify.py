@@ -14,6 +14,7 @@ from torch import nn
 
 from goodinit.errors import WrongTypeError
 from goodinit.graph import places
+from goodinit.graph.places import canonical_keys
 from goodinit.initializers import Blocks, Initializer, ZeroRows
 from goodinit.initializers.sharding import is_distributed
 from goodinit.plans.apply import match
@@ -62,14 +63,9 @@ def _tensors(rows: Sequence[Row], model: nn.Module | Mapping[str, torch.Tensor])
         return {place.name: _gathered(place.parameter.detach()) for place in places(model)}
     if isinstance(model, Mapping):
         # A state dict holds buffers too, and tied weights under each of their names.
-        aliases = {alias: row.name for row in rows for alias in row.aliases}
-        tensors = {}
-        for name in [row.name for row in rows]:
-            known = [name, *(alias for alias, first in aliases.items() if first == name)]
-            held = next((model[key] for key in known if key in model), None)
-            if held is not None:
-                tensors[name] = _gathered(held.detach())
-        return tensors
+        keys = canonical_keys(model)
+        held = {row.name: next((n for n in (row.name, *row.aliases) if n in keys), None) for row in rows}
+        return {row: _gathered(model[keys[name]].detach()) for row, name in held.items() if name is not None}
     raise WrongTypeError(f"verify: expected a module or a state dict, found {type(model).__name__}")
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import pickle
 from pathlib import Path
 
 import torch
@@ -30,6 +31,7 @@ def save_weights(model: nn.Module, path: str | Path, *, about: dict[str, str] | 
     Raises:
         CheckpointError: if a tensor has no values, or the file cannot be written.
     """
+    from safetensors import SafetensorError
     from safetensors.torch import save_file
 
     found = places(model)
@@ -40,14 +42,28 @@ def save_weights(model: nn.Module, path: str | Path, *, about: dict[str, str] | 
     for name, tensor in tensors.items():
         if tensor.is_meta:
             raise CheckpointError(f"{name} is on the meta device and has no values: apply the plan first")
-    tensors = {name: tensor.cpu().contiguous().clone() for name, tensor in tensors.items()}
+    tensors = _apart(tensors)
     metadata = {"format": "pt", "aliases": json.dumps(aliases), **(about or {})}
     try:
         with beside(path) as part:
             save_file(tensors, part, metadata=metadata)
-    except OSError as error:
-        raise CheckpointError(f"cannot write {path}: {error.strerror or error}") from error
+    except (OSError, SafetensorError) as error:
+        raise CheckpointError(f"cannot write {path}: {getattr(error, 'strerror', None) or error}") from error
     return Path(path)
+
+
+def _apart(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """Return contiguous tensors on the CPU, copied only where they share memory, as the format demands."""
+    seen: set[int] = set()
+    apart = {}
+    for name, tensor in tensors.items():
+        flat = tensor.cpu().contiguous()
+        memory = flat.untyped_storage()
+        if memory.data_ptr() in seen or memory.nbytes() != flat.numel() * flat.element_size():
+            flat = flat.clone()
+        seen.add(flat.untyped_storage().data_ptr())
+        apart[name] = flat
+    return apart
 
 
 def _buffers(model: nn.Module) -> list[tuple[str, torch.Tensor]]:
@@ -88,7 +104,10 @@ def load_weights(path: str | Path) -> dict[str, torch.Tensor]:
 def _load_torch(file: Path) -> dict[str, torch.Tensor]:
     try:
         value = torch.load(file, map_location="cpu", weights_only=True)
-    except Exception as error:  # torch raises half a dozen kinds for a broken file
+    except pickle.UnpicklingError as error:
+        # torch's own text runs over many lines and advises to load code from the file.
+        raise CheckpointError(f"{file} is damaged, or holds more than tensors") from error
+    except Exception as error:  # torch raises half a dozen other kinds for a broken file
         raise CheckpointError(f"{file} is no readable torch file of tensors: {error}") from error
     if not isinstance(value, dict) or not all(isinstance(item, torch.Tensor) for item in value.values()):
         raise CheckpointError(f"{file} holds no state dict ({{name: tensor}})")

@@ -1,0 +1,142 @@
+"""The operating point of a plain deep network: at which second moment to run an activation.
+
+Without normalization or residual connections a network of depth L has two freedoms for
+each activation: the second moment q at which its pre-activations live, and the weight
+scale σ_w. Choosing σ_w² = q / E[φ(√q z)²] holds q fixed exactly, layer after layer; the
+gradient then changes by χ_perp(q) = σ_w² E[φ′(√q z)²] per layer. So the best q is one
+where χ_perp is as near to 1 as the depth asks for.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+from itertools import pairwise
+
+from goodinit.errors import ArgumentError
+from goodinit.theory.activations import Activation, ActivationLike, activation
+from goodinit.theory.gaussian import moments
+from goodinit.theory.mean_field import chi_par
+
+__all__ = ["OperatingPoint", "operating_point"]
+
+# Second moments that are tried: float16 still holds their squares at both ends.
+_GRID = [10 ** (step / 4) for step in range(-16, 17)]
+# Bounds over the whole depth: a third of the factor of ten that gradients may change, and
+# errors in q that hardly grow, for a growing error meets ever faster growth (SiLU near 0).
+_GRADIENT_FACTOR = 3.0
+_ERROR_FACTOR = 1.25
+
+
+@dataclass(frozen=True)
+class OperatingPoint:
+    """Where a plain network of `depth` layers runs its activation, and what that costs.
+
+    Attributes:
+        q: second moment of the pre-activations, the same in every layer.
+        sigma_w: multiplier of the weights' std 1/√fan_in that holds it.
+        chi_perp: factor of the gradient's second moment per layer.
+        chi_par: factor of a small error in q per layer; below 1 errors heal.
+        depth: number of layers.
+        gradient_factor: χ_perp^depth, the predicted change of the gradient's second moment.
+        good: True where gradient and errors stay within bounds over the whole depth.
+    """
+
+    q: float
+    sigma_w: float
+    chi_perp: float
+    chi_par: float
+    depth: int
+    gradient_factor: float
+    good: bool
+
+
+def operating_point(function: ActivationLike, depth: int) -> OperatingPoint:
+    """Return the operating point of an activation in a plain network of some depth.
+
+    Among the second moments q at which the gradient changes by less than a factor of 3
+    over the depth, and errors in q grow by less than a quarter, the one nearest to 1; where there
+    is none, the q that costs least.
+
+    Args:
+        function: a name, an ``nn.Module`` or an elementwise callable.
+        depth: number of weight layers, at least 1.
+
+    Raises:
+        ArgumentError: if depth is below 1, or the activation is zero everywhere.
+
+    >>> point = operating_point("tanh", 50)
+    >>> point.good, round(point.chi_perp, 2)
+    (True, 1.02)
+
+    Source: the fixed-point analysis of Poole et al. (2016) and Schoenholz et al. (2017),
+    with σ_b = 0 and the forward map held at its start.
+    """
+    if depth < 1:
+        raise ArgumentError(f"depth must be at least 1, found {depth}")
+    return _chosen(activation(function), depth)
+
+
+@lru_cache(maxsize=512)
+def _chosen(function: Activation, depth: int) -> OperatingPoint:
+    candidates = list(_candidates(function, depth))
+    if not candidates:
+        raise ArgumentError(
+            f"{function.name}: at no second moment between {_GRID[0]:g} and {_GRID[-1]:g} does it pass a signal"
+        )
+    good = [point for point in candidates if point.good]
+    if good:
+        return min(good, key=lambda point: abs(math.log(point.q)))
+    return min(candidates, key=_cost)
+
+
+def _cost(point: OperatingPoint) -> float:
+    return abs(math.log(point.gradient_factor)) + point.depth * max(0.0, math.log(point.chi_par))
+
+
+def _candidates(function: Activation, depth: int) -> Iterator[OperatingPoint]:
+    grid = [point for q in _GRID if (point := _at(function, q, depth)) is not None]
+    yield from grid
+    for left, right in pairwise(grid):
+        # Of a homogeneous activation χ is 1 at every q, to rounding: there is no crossing to find.
+        if (left.chi_perp - 1) * (right.chi_perp - 1) < -1e-20:
+            root = _root(function, left.q, right.q)
+            point = _at(function, root, depth)
+            if point is not None:
+                yield point
+
+
+def _root(function: Activation, low: float, high: float) -> float:
+    from scipy.optimize import brentq
+
+    def excess(log_q: float) -> float:
+        found = moments(function, math.exp(log_q))
+        return math.log(math.exp(log_q) * found.derivative_second_moment / found.second_moment)
+
+    return math.exp(brentq(excess, math.log(low), math.log(high), xtol=1e-10))
+
+
+def _at(function: Activation, q: float, depth: int) -> OperatingPoint | None:
+    try:
+        found = moments(function, q)
+    except ArgumentError:
+        return None  # grows too fast to have moments there
+    if not (found.second_moment > 0 and found.derivative_second_moment > 0):
+        return None
+    sigma_w = math.sqrt(q) / math.sqrt(found.second_moment)
+    if not sigma_w < 1e30:
+        return None
+    chi = sigma_w**2 * found.derivative_second_moment
+    par = max(chi_par(function, q, sigma_w), 1e-12)
+    exponent = depth * math.log(chi)
+    return OperatingPoint(
+        q=q,
+        sigma_w=sigma_w,
+        chi_perp=chi,
+        chi_par=par,
+        depth=depth,
+        gradient_factor=math.exp(min(max(exponent, -700.0), 700.0)),
+        good=abs(exponent) <= math.log(_GRADIENT_FACTOR) and depth * math.log(par) <= math.log(_ERROR_FACTOR),
+    )
