@@ -29,7 +29,7 @@ $(STAMP): pyproject.toml constraints.txt
 	@$(INSTALL) -c constraints.txt -e '.[dev]'
 	@touch $@
 
-demo: $(STAMP)  ## check, plan, initialise and train a real model on real data (about 3 minutes)
+demo: $(STAMP)  ## check, plan, initialise and train a real model on real data (about a minute)
 	@$(BIN)/python examples/demo.py
 
 test: $(STAMP)  ## run the tests; what is left out is listed with its reason
