@@ -1,0 +1,69 @@
+"""Records as text: one place that knows which record is drawn by what."""
+
+from __future__ import annotations
+
+import io
+from typing import Any
+
+from rich.console import Console, RenderableType
+
+from goodinit.errors import WrongTypeError
+from goodinit.records import PlanRecord, Report, Verification
+from goodinit.report.health import health
+from goodinit.report.plan import plan_table
+from goodinit.report.verification import verification
+
+__all__ = ["renderable", "to_text"]
+
+# What a terminal has by default; nothing is wider in documents either.
+_WIDTH = 100
+
+
+def renderable(record: Any, *, full: bool = False) -> RenderableType:
+    """Return a Rich renderable for a report, a plan or a verification.
+
+    Args:
+        record: a `Report`, `PlanRecord` or `Verification`.
+        full: show every layer or row instead of those that matter.
+
+    Raises:
+        WrongTypeError: for any other kind of record.
+
+    >>> from goodinit.records import Verification
+    >>> type(renderable(Verification((), 1e-6))).__name__
+    'Group'
+    """
+    if isinstance(record, Report):
+        return health(record, full=full)
+    if isinstance(record, PlanRecord):
+        return plan_table(record, full=full)
+    if isinstance(record, Verification):
+        return verification(record, full=full)
+    raise WrongTypeError(
+        f"record: expected a Report, PlanRecord or Verification, got {type(record).__name__}"
+    )
+
+
+def to_text(record: Any, *, width: int | None = None, full: bool = False) -> str:
+    """Return a record as plain text without colour or control characters.
+
+    Args:
+        record: a `Report`, `PlanRecord` or `Verification`.
+        width: columns; 100 if None.
+        full: show every layer or row instead of those that matter.
+
+    >>> from goodinit.records import Verification
+    >>> print(to_text(Verification((), 1e-6)))
+    Nothing to verify: the plan has no rows.
+    """
+    stream = io.StringIO()
+    console = Console(
+        file=stream,
+        width=width or _WIDTH,
+        color_system=None,
+        force_terminal=False,
+        force_jupyter=False,
+        legacy_windows=False,
+    )
+    console.print(renderable(record, full=full))
+    return "\n".join(line.rstrip() for line in stream.getvalue().splitlines())

@@ -1,0 +1,9 @@
+"""Measure how signals and gradients travel through a model, and judge what was measured."""
+
+from __future__ import annotations
+
+from goodinit.signals.check import check
+from goodinit.signals.diagnose import diagnose
+from goodinit.signals.probe import Probe, probe
+
+__all__ = ["Probe", "check", "diagnose", "probe"]

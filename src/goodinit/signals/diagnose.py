@@ -1,0 +1,72 @@
+"""All judgements of a probe, gravest first."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from goodinit.records import Finding, LayerSignal, ParameterSignal
+from goodinit.signals.broken import judge_broken
+from goodinit.signals.probe import Probe
+from goodinit.signals.travel import judge_information, judge_travel, points
+from goodinit.signals.units import judge_units
+from goodinit.signals.values import copies, judge_values, unused, zero_weights
+
+__all__ = ["diagnose", "remarks"]
+
+
+def diagnose(probe: Probe) -> tuple[Finding, ...]:
+    """Judge what a probe measured: each finding is an effect beyond its noise floor.
+
+    Args:
+        probe: from `goodinit.signals.probe`.
+
+    Returns:
+        Findings, errors before warnings; empty for a healthy model. The codes are
+        described in the documentation, one section each.
+
+    >>> import torch
+    >>> from goodinit.signals.probe import probe
+    >>> model = torch.nn.Linear(4, 4)
+    >>> torch.nn.init.constant_(model.weight, float("nan")).shape
+    torch.Size([4, 4])
+    >>> [finding.code for finding in diagnose(probe(model))]
+    ['GI101', 'GI107']
+    """
+    found = (
+        *judge_values(probe),
+        *judge_broken(probe),
+        *judge_information(probe),
+        *judge_travel(probe),
+        *judge_units(probe),
+    )
+    return tuple(sorted(found, key=lambda finding: finding.severity != "error"))
+
+
+def remarks(probe: Probe) -> tuple[str, ...]:
+    """Say what is worth knowing though no fault, and what could not be judged."""
+    notes = []
+    if zeros := zero_weights(probe):
+        notes.append(
+            f"All zeros: {_names(zeros)}. A usual choice for a last layer or the end of a residual branch; "
+            "what lies before gets no gradient from it in the first step. If nobody chose it, initialise it."
+        )
+    if groups := copies(probe):
+        notes.append(
+            f"Different weights hold equal values, such as {_names(groups[0])}: copied or set by a formula, "
+            "not drawn."
+        )
+    if idle := unused(probe):
+        notes.append(f"No gradient can reach {_names(idle)}: unused in this forward pass.")
+    cut = [p for p in points(probe.layers) if p.gradient is not None and p.gradient.second_moment == 0]
+    if cut:
+        notes.append(f"The gradient is zero at {_names(cut)}; those layers were not judged backward.")
+    if probe.input_varying == 0:
+        notes.append(
+            "All samples of the batch are the same, so whether outputs depend on the input was not judged."
+        )
+    return tuple(notes)
+
+
+def _names(items: Sequence[ParameterSignal | LayerSignal]) -> str:
+    names = ", ".join(f"'{item.name}'" for item in items[:3])
+    return f"{names} and {len(items) - 3} more" if len(items) > 3 else names

@@ -1,0 +1,156 @@
+"""A probe leaves no trace: parameters, gradients, buffers, modes, flags, hooks, random generators."""
+
+from __future__ import annotations
+
+import random
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from goodinit.errors import ExampleError
+from goodinit.signals import probe
+from goodinit.signals.untouched import kept_model
+
+
+class Everything(nn.Module):
+    """Batch norm, dropout, spectral norm, frozen and unused parameters, a mode switched inside."""
+
+    def __init__(self, fail: bool = False) -> None:
+        super().__init__()
+        self.norm = nn.BatchNorm1d(6)
+        self.body = nn.Sequential(nn.Linear(6, 6), nn.ReLU(inplace=True), nn.Dropout(0.3))
+        self.spectral = nn.utils.parametrizations.spectral_norm(nn.Linear(6, 6))
+        self.frozen = nn.Linear(6, 2).requires_grad_(False)
+        self.unused = nn.Parameter(torch.ones(3))
+        self.register_buffer("count", torch.zeros(()))
+        self.register_buffer("replaced", torch.zeros(2))
+        self.fail = fail
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        self.count += 1
+        self.replaced = torch.ones(2)
+        self.body.eval()
+        random.random()
+        np.random.rand()
+        x = self.spectral(self.body(self.norm(x)))
+        if self.fail:
+            raise RuntimeError("broken on purpose")
+        return self.frozen(x)
+
+
+def _snapshot(model: nn.Module) -> dict[str, Any]:
+    return {
+        "values": {k: v.clone() for k, v in model.state_dict().items()},
+        "identity": [id(t) for t in (*model.parameters(), *model.buffers())],
+        "grads": [None if p.grad is None else (id(p.grad), p.grad.clone()) for p in model.parameters()],
+        "modes": [m.training for m in model.modules()],
+        "flags": [p.requires_grad for p in model.parameters()],
+        "hooks": [
+            (len(m._forward_hooks), len(m._forward_pre_hooks), len(m._backward_hooks))
+            for m in model.modules()
+        ],
+        "torch": torch.get_rng_state(),
+        "python": random.getstate(),
+        "numpy": np.random.get_state()[1].copy(),
+    }
+
+
+def _assert_same(before: dict[str, Any], after: dict[str, Any]) -> None:
+    for name, value in before["values"].items():
+        assert torch.equal(value, after["values"][name]), name
+    for old, new in zip(before["grads"], after["grads"], strict=True):
+        assert (old is None) == (new is None)
+        assert old is None or (old[0] == new[0] and torch.equal(old[1], new[1]))
+    for part in ("identity", "modes", "flags", "hooks", "python"):
+        assert before[part] == after[part], part
+    assert torch.equal(before["torch"], after["torch"])
+    assert np.array_equal(before["numpy"], after["numpy"])
+
+
+@pytest.mark.parametrize("training", [True, False])
+@pytest.mark.parametrize("with_grad", [True, False])
+def test_a_probe_leaves_everything_as_it_was(training: bool, with_grad: bool) -> None:
+    model = Everything().train(training)
+    if with_grad:
+        for p in model.parameters():
+            if p.requires_grad:
+                p.grad = torch.randn_like(p)
+    before = _snapshot(model)
+    seen = probe(model, torch.randn(5, 6))
+    # The batch above drew from torch's generator before the probe began.
+    before["torch"] = torch.get_rng_state()
+    _assert_same(before, _snapshot(model))
+    assert any(layer.gradient is not None for layer in seen.layers)
+
+
+def test_the_generators_are_where_they_were() -> None:
+    model = nn.Sequential(nn.Linear(4, 4), nn.Dropout())
+    torch.manual_seed(5)
+    wanted = torch.rand(3)
+    torch.manual_seed(5)
+    probe(model)
+    assert torch.equal(torch.rand(3), wanted)
+
+
+def test_an_exception_in_the_model_leaves_everything_as_it_was() -> None:
+    model, batch = Everything(fail=True), torch.randn(5, 6)
+    before = _snapshot(model)
+    with pytest.raises(ExampleError, match="broken on purpose"):
+        probe(model, batch)
+    _assert_same(before, _snapshot(model))
+
+
+def test_an_exception_in_the_loss_leaves_everything_as_it_was() -> None:
+    def loss(output: torch.Tensor) -> torch.Tensor:
+        raise ZeroDivisionError
+
+    model, batch = Everything(), torch.randn(5, 6)
+    before = _snapshot(model)
+    with pytest.raises(ZeroDivisionError):
+        probe(model, batch, loss=loss)
+    _assert_same(before, _snapshot(model))
+
+
+def test_the_users_batch_is_not_changed_by_a_model_that_overwrites_its_input() -> None:
+    batch = torch.randn(4, 3)
+    copy = batch.clone()
+    probe(nn.Sequential(nn.ReLU(inplace=True), nn.Linear(3, 3)), batch)
+    assert torch.equal(batch, copy)
+    assert not batch.requires_grad
+
+
+def test_hooks_that_users_hang_on_gradient_accumulation_do_not_run() -> None:
+    model = nn.Linear(3, 3)
+    ran: list[str] = []
+    model.weight.register_post_accumulate_grad_hook(lambda p: ran.append("step"))
+    probe(model)
+    assert not ran
+    assert model.weight.grad is None
+
+
+def test_it_works_inside_no_grad_and_inference_mode() -> None:
+    model = nn.Linear(3, 3)
+    with torch.no_grad():
+        assert probe(model).layers[0].gradient is not None
+        assert not torch.is_grad_enabled()
+
+
+def test_the_comparison_above_sees_a_change() -> None:
+    model = Everything()
+    before = _snapshot(model)
+    model(torch.randn(5, 6))
+    with pytest.raises(AssertionError):
+        _assert_same(before, _snapshot(model))
+
+
+def test_kept_model_restores_a_replaced_buffer_object() -> None:
+    model = nn.BatchNorm1d(2)
+    held = model.running_mean
+    with kept_model(model):
+        model.running_mean = torch.full((2,), 7.0)
+        model.num_batches_tracked.add_(3)
+    assert model.running_mean is held
+    assert int(model.num_batches_tracked) == 0
