@@ -76,7 +76,11 @@ def _no_grad_uniform_(tensor: Tensor, a: float, b: float, generator: torch.Gener
     with torch.no_grad():
         if not gets_our_draws(tensor):
             return tensor.uniform_(a, b, generator=generator)
-        check_by_torch(tensor, "uniform_", a, b, generator=generator)
+        # torch checks the bounds of a complex tensor only where it draws.
+        reals = torch.view_as_real(tensor) if tensor.is_complex() else tensor
+        check_by_torch(reals, "uniform_", a, b, generator=generator)
+        if holds_nothing(tensor):
+            return tensor
         low, high = float(a), float(b)
         largest = torch.finfo(tensor.dtype).max
         if max(-low, high) > largest:
@@ -84,9 +88,7 @@ def _no_grad_uniform_(tensor: Tensor, a: float, b: float, generator: torch.Gener
                 f"uniform_: [{low:g}, {high:g}] is out of bounds for {tensor.dtype}, "
                 f"whose largest value is {largest:g}"
             )
-        if not holds_nothing(tensor):
-            reals = torch.view_as_real(tensor) if tensor.is_complex() else tensor
-            fill_uniform_(reals, key_from(generator, tensor.device), low, high)
+        fill_uniform_(reals, key_from(generator, tensor.device), low, high)
         return tensor
 
 

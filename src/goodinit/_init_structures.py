@@ -137,7 +137,7 @@ def sparse_(
     check_by_torch(tensor, "normal_", 0, std, generator=generator)
     if holds_nothing(tensor):
         return tensor
-    share, key = min(float(sparsity), 1.0), key_from(generator, tensor.device)
+    share, key = float(min(sparsity, 1.0)), key_from(generator, tensor.device)
     if not tensor.is_complex():
         return Sparse(share, float(std)).fill_(tensor, key)
     with torch.no_grad():

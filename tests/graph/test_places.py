@@ -6,6 +6,7 @@ import torch
 from torch import nn
 
 from goodinit.graph import places
+from goodinit.graph.places import unwrapped
 
 
 def names(model: nn.Module) -> list[str]:
@@ -50,3 +51,9 @@ def test_a_cycle_of_modules_ends() -> None:
     model = nn.Sequential(nn.Linear(2, 2, bias=False))
     model[0].add_module("parent", model)
     assert names(model) == ["0.weight"]
+
+
+def test_unwrapping_stops_at_the_model_even_if_its_only_child_is_called_module() -> None:
+    model = nn.Module()
+    model.module = nn.Linear(2, 2)
+    assert unwrapped(nn.DataParallel(torch.compile(model))) is model

@@ -304,3 +304,20 @@ def test_a_meta_tensor_is_left_alone_and_draws_nothing(name: str) -> None:
     if name in DRAWS:
         call(init, name, a_tensor(name))
         assert not torch.equal(torch.get_rng_state(), state)
+
+
+@pytest.mark.parametrize(("a", "b"), [(1.0, 0.0), (float("nan"), 1.0), (-1e39, 1.0)])
+def test_bounds_that_torch_refuses_are_refused_for_complex_tensors_too(a: float, b: float) -> None:
+    for module in (torch.nn.init, init):
+        with pytest.raises(RuntimeError):
+            module.uniform_(torch.empty(2, dtype=torch.complex64), a, b)
+
+
+def test_a_meta_tensor_takes_any_bounds_as_in_torch() -> None:
+    for module in (torch.nn.init, init):
+        assert module.uniform_(torch.empty(2, device="meta"), -1e39, 1.0).is_meta
+
+
+def test_a_large_tensor_can_be_filled_under_inference_mode() -> None:
+    with torch.inference_mode():
+        assert init.normal_(torch.empty(700, 700)).isfinite().all()

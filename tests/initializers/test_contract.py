@@ -19,12 +19,14 @@ from goodinit.errors import ArgumentError
 from goodinit.initializers import (
     KINDS,
     Blocks,
+    ChronoBias,
     Constant,
     DeltaOrthogonal,
     Dirac,
     Identity,
     Initializer,
     Keep,
+    LooksLinear,
     Normal,
     Orthogonal,
     Sparse,
@@ -50,6 +52,11 @@ CASES: list[tuple[Initializer, tuple[int, ...]]] = [
     (Orthogonal(1.5), (300, 250)),
     (Orthogonal(1.0, groups=3), (330, 20, 10)),
     (DeltaOrthogonal(2.0), (80, 60, 3, 5)),
+    (LooksLinear(1.5), (240, 200)),
+    (LooksLinear(1.0, "outputs"), (90, 70, 3, 3)),
+    (LooksLinear(1.0, "inputs"), (90, 70, 3, 3)),
+    (ChronoBias(200.0), (80000,)),
+    (ChronoBias(50.0, 3), (60000,)),
     (Identity(3.0), (250, 270)),
     (Dirac(2), (200, 120, 3)),
     (Sparse(0.3, 2.0), (300, 300)),
@@ -63,7 +70,7 @@ each_case = pytest.mark.parametrize(("initializer", "shape"), CASES, ids=IDS)
 
 
 def resolved(initializer: Initializer, shape: tuple[int, ...]) -> Initializer:
-    return initializer.resolve(shape, fan_in=float(shape[1]), fan_out=float(shape[0]))
+    return initializer.resolve(shape, fan_in=float(shape[-1]), fan_out=float(shape[0]))
 
 
 def filled(
@@ -103,7 +110,7 @@ def test_filled_values_have_the_stated_moments_and_bounds(
     low, high = value.bounds
     assert float(values.min()) >= low - 1e-6
     assert float(values.max()) <= high + 1e-6
-    if value.deterministic or isinstance(value, Orthogonal | DeltaOrthogonal):
+    if value.deterministic or isinstance(value, Orthogonal | DeltaOrthogonal | LooksLinear):
         # The sum of squares of a structure is exact, whatever was drawn.
         assert float(values.square().mean()) == pytest.approx(mean**2 + std**2, rel=1e-5)
     else:
@@ -159,7 +166,9 @@ def test_any_part_holds_the_values_of_the_whole(
 
 @each_case
 def test_memory_layout_does_not_change_values(initializer: Initializer, shape: tuple[int, ...]) -> None:
-    strided = torch.zeros((*shape[:-1], 2 * shape[-1]))[..., ::2].transpose(0, 1).contiguous().transpose(0, 1)
+    strided = torch.zeros((*shape[:-1], 2 * shape[-1]))[..., ::2]
+    if len(shape) > 1:
+        strided = strided.transpose(0, 1).clone(memory_format=torch.preserve_format).transpose(0, 1)
     got = resolved(initializer, shape).fill_(strided, KEY)
     assert torch.equal(got, filled(initializer, shape))
 
@@ -203,8 +212,8 @@ def test_the_torch_engine_follows_the_same_distribution(
     initializer: Initializer, shape: tuple[int, ...]
 ) -> None:
     value = resolved(initializer, shape)
-    if isinstance(initializer, DeltaOrthogonal):
-        with pytest.raises(ArgumentError, match=r"torch\.nn\.init has nothing like DeltaOrthogonal"):
+    if isinstance(initializer, ChronoBias | DeltaOrthogonal | LooksLinear):
+        with pytest.raises(ArgumentError, match=r"torch\.nn\.init has nothing like"):
             value.fill_by_torch_(torch.zeros(shape))
         return
     torch.manual_seed(0)

@@ -16,6 +16,7 @@ from goodinit.initializers import (
     Dirac,
     Identity,
     Initializer,
+    LooksLinear,
     Normal,
     Orthogonal,
     Sparse,
@@ -37,6 +38,8 @@ from goodinit.initializers import (
         (lambda: Normal(std="1"), WrongTypeError, "Normal: std must be a number, found '1'"),
         (lambda: Normal(std=True), WrongTypeError, "Normal: std must be a number, found True"),
         (lambda: Constant(math.inf), ArgumentError, "Constant: value must be finite"),
+        (lambda: Constant(10**400), ArgumentError, "Constant: value must fit a float"),
+        (lambda: as_initializer(-(10**400)), ArgumentError, "Constant: value must fit a float"),
         (lambda: Uniform(1, 0), ArgumentError, r"high must be at least low, found low=1\.0, high=0\.0"),
         (lambda: TruncatedNormal(cutoff=0), ArgumentError, r"cutoff must be above 0 \(in sigmas\), found 0"),
         (lambda: TruncatedNormal(cutoff=math.nan), ArgumentError, "cutoff must be above 0"),
@@ -54,6 +57,9 @@ from goodinit.initializers import (
         ),
         (lambda: Orthogonal(groups=0), ArgumentError, "groups must be at least 1, found 0"),
         (lambda: Dirac(groups=1.5), WrongTypeError, "groups must be an integer, found 1.5"),
+        (lambda: LooksLinear(mirror="rows"), UnknownNameError, "mirror must be one of both, outputs"),
+        (lambda: LooksLinear().moments((3, 4)), TensorError, "dimension 0 must be even"),
+        (lambda: LooksLinear().moments((4,)), TensorError, "at least 2 dimensions"),
         (lambda: Sparse(1.5), ArgumentError, r"sparsity is a share in \[0, 1\], found 1.5"),
         (lambda: Blocks(()), ArgumentError, "at least one part"),
         (lambda: Blocks(((1.5, Normal()),)), WrongTypeError, r"each part is \(length, initializer\)"),
@@ -96,3 +102,11 @@ from goodinit.initializers import (
 def test_bad_input_is_named(make: Callable[[], object], error: type[GoodinitError], message: str) -> None:
     with pytest.raises(error, match=message):
         make()
+
+
+@pytest.mark.parametrize("initializer", [0.5, Identity(), Normal()])
+def test_fill_refuses_what_it_cannot_fill_whatever_the_initializer(initializer: object) -> None:
+    with pytest.raises(TensorError, match=r"dtype torch\.int64"):
+        fill_(torch.zeros(3, 3, dtype=torch.int64), initializer, seed=0, name="w")
+    with pytest.raises(TensorError, match="share memory"):
+        fill_(torch.zeros(1, 3).expand(3, 3), initializer, seed=0, name="w")

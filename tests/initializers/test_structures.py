@@ -16,6 +16,7 @@ from goodinit.initializers import (
     KaimingUniform,
     LecunNormal,
     LecunUniform,
+    LooksLinear,
     Normal,
     Orthogonal,
     Sparse,
@@ -62,6 +63,21 @@ def test_a_delta_orthogonal_convolution_keeps_the_norm() -> None:
     signal = torch.randn(2, 16, 8, 8, generator=torch.Generator().manual_seed(0))
     padded = torch.nn.functional.pad(signal, (1, 1, 1, 1), mode="circular")
     assert torch.conv2d(padded, kernel).norm() == pytest.approx(float(signal.norm()), rel=1e-5)
+
+
+def test_a_looks_linear_relu_network_is_linear_at_the_start() -> None:
+    network = [LooksLinear(mirror="outputs"), LooksLinear(), LooksLinear(), LooksLinear(mirror="inputs")]
+    shapes = [(16, 8), (16, 16), (16, 16), (8, 16)]
+    weights = [layer.fill_(torch.empty(shapes[k]), key=k) for k, layer in enumerate(network)]
+
+    def run(x: torch.Tensor) -> torch.Tensor:
+        for weight in weights[:-1]:
+            x = torch.relu(x @ weight.T)
+        return x @ weights[-1].T
+
+    a, b = torch.randn(2, 5, 8, generator=torch.Generator().manual_seed(0))
+    torch.testing.assert_close(run(a) + run(b), run(a + b))
+    torch.testing.assert_close(run(a).norm(dim=1), a.norm(dim=1))
 
 
 def test_identity_and_dirac_pass_their_input_through() -> None:

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from goodinit.errors import ArgumentError, PlanMismatchError, TensorError
-from goodinit.initializers import DeltaOrthogonal, Normal, fill_
+from goodinit.initializers import Blocks, Constant, DeltaOrthogonal, Normal, Orthogonal, Uniform, fill_
 from goodinit.plans import initialize, plan
 
 
@@ -173,3 +173,48 @@ def test_progress_reports_every_element() -> None:
     made_for = model()
     plan(made_for).apply_(made_for, progress=counts.append)
     assert sum(counts) == sum(value.numel() for value in made_for.parameters())
+
+
+@pytest.mark.parametrize(
+    ("initializer", "words"),
+    [
+        (Normal(std=1e39), r"3\.weight: std must be finite"),
+        (Constant(1e39), r"3\.weight: Constant: 1e\+39 is beyond the range of torch\.float32"),
+        (Blocks(((2, Normal()), (2, Uniform(0, 1e39)))), r"3\.weight: high must be finite"),
+    ],
+)
+def test_numbers_that_the_dtype_cannot_hold_stop_before_anything_is_written(initializer, words: str) -> None:
+    target = model()
+    before = values(target)
+    with pytest.raises(ArgumentError, match=words):
+        plan(target, overrides={"3.weight": initializer}).apply_(target)
+    assert same(before, values(target))
+
+
+@pytest.mark.parametrize(
+    ("initializer", "dtype"),
+    [
+        (Orthogonal(), torch.bfloat16),
+        (Normal(), torch.float8_e5m2),
+        (Blocks(((2, Normal()), (2, DeltaOrthogonal()))), torch.float32),
+    ],
+)
+def test_what_torch_cannot_do_is_refused_before_anything_is_written(initializer, dtype: torch.dtype) -> None:
+    target = nn.Sequential(nn.Conv1d(4, 4, 3), nn.Conv1d(4, 4, 3)).to(dtype)
+    before = {name: value.float() for name, value in values(target).items()}
+    made = plan(target, "torch", overrides={"1.weight": initializer})
+    state = torch.get_rng_state()
+    with pytest.raises((ArgumentError, TensorError), match="use engine='goodinit'"):
+        made.apply_(target, engine="torch")
+    assert same(before, {name: value.float() for name, value in values(target).items()})
+    assert torch.equal(state, torch.get_rng_state())
+
+
+def test_inference_tensors_are_filled_where_torch_lets_them_be() -> None:
+    with torch.inference_mode():
+        target = nn.Linear(700, 700)  # large enough for several threads
+        made = plan(target)
+        made.apply_(target, seed=3)
+        assert made.verify(target, seed=3)
+    with pytest.raises(TensorError, match=r"weight was made under torch\.inference_mode"):
+        made.apply_(target)

@@ -9,8 +9,10 @@ import torch
 from torch import nn
 
 from goodinit.errors import (
+    ArgumentError,
     OverrideError,
     PlanFileError,
+    UncoveredError,
     UnknownNameError,
     WrongTypeError,
 )
@@ -182,3 +184,60 @@ def test_two_names_with_one_key_are_refused(monkeypatch) -> None:
     monkeypatch.setattr(build, "derive_key", lambda seed, name: len(name))
     with pytest.raises(ArgumentError, match=r"'0\.weight' and '1\.weight' share one key"):
         plan(nn.Sequential(nn.Linear(2, 2, bias=False), nn.Linear(2, 2, bias=False)))
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "words"),
+    [
+        ("name", 5, "name must be text, found 5"),
+        ("name", [], "name must be text"),
+        ("shape", "12", "shape must be a list, found '12'"),
+        ("shape", [-4], "shape must hold whole numbers from 0, found -4"),
+        ("fan_in", "x", "fan_in must be a number, found 'x'"),
+        ("fan_out", -1, "fan_out must be at least 0, found -1"),
+        ("why", None, "why must be text, found None"),
+        ("aliases", "ab", "aliases must be a list, found 'ab'"),
+        ("initializer", {"kind": "Normal", "std": 10**400}, "std must fit a float"),
+    ],
+)
+def test_a_row_that_was_spoilt_by_hand_is_refused_by_field(field: str, value: object, words: str) -> None:
+    text = json.loads(plan(nn.Linear(2, 2)).to_json())
+    text["rows"][0][field] = value
+    with pytest.raises(PlanFileError, match=words):
+        Plan.from_json(json.dumps(text))
+
+
+def test_json_nested_without_end_is_refused() -> None:
+    with pytest.raises(PlanFileError, match="not JSON"):
+        Plan.from_json("[" * 100_000)
+
+
+@pytest.mark.parametrize("overrides", ["bias", [("bias", 0)], 5])
+def test_overrides_must_be_a_mapping(overrides: object) -> None:
+    with pytest.raises(WrongTypeError, match="overrides must be a mapping"):
+        plan(nn.Linear(2, 2), overrides=overrides)
+
+
+def test_a_pattern_must_be_text_and_a_constant_a_float() -> None:
+    with pytest.raises(OverrideError, match="override 1: a pattern is a string, found int"):
+        plan(nn.Linear(2, 2), overrides={1: 0.0})
+    with pytest.raises(ArgumentError, match="value must fit a float"):
+        plan(nn.Linear(2, 2), overrides={"bias": 10**400})
+
+
+def test_an_exact_name_covers_nothing_else_even_if_it_reads_as_a_glob() -> None:
+    owner = nn.Linear(2, 2)
+    owner.register_parameter("a[0]", nn.Parameter(torch.ones(2)))
+    owner.register_parameter("a0", nn.Parameter(torch.randn(2, 2)))
+    with pytest.raises(UncoveredError, match="a0"):
+        plan(owner, overrides={"a[0]": 0.0})
+
+
+def test_a_plan_names_the_model_inside_its_wrappers_and_no_other() -> None:
+    class Net(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.module = nn.Linear(2, 2)
+
+    assert plan(Net()).model == "Net"
+    assert plan(nn.DataParallel(Net())).model == "Net"

@@ -41,6 +41,7 @@ def test_constants_of_the_author_survive_every_recipe(recipe: str) -> None:
         "scale": 1e-4,
         "alpha": 0.0,
         "token": 0.0,
+        "head.bias": -4.5,
     }.items():
         assert made[name].initializer == Constant(value)
         assert "author set it to" in made[name].why
@@ -162,3 +163,26 @@ def test_one_value_is_the_shortest_decimal_that_is_stored_the_same(dtype: torch.
     assert one_value(torch.full((3,), 0.1, dtype=dtype)) == 0.1
     assert one_value(torch.tensor([0.1, 0.2], dtype=dtype)) is None
     assert one_value(torch.full((2,), float("nan"), dtype=dtype)) is None
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("recipe", ["torch", "orthogonal"])
+def test_hooks_on_any_parameter_are_seen(recipe: str) -> None:
+    recurrent = nn.utils.weight_norm(nn.LSTM(4, 8), "weight_hh_l0")
+    pruned = prune.l1_unstructured(nn.Linear(4, 4), "bias", 0.5)
+    rows = plan(nn.Sequential(recurrent, pruned), recipe)
+    for name in ("0.weight_hh_l0_g", "0.weight_hh_l0_v", "1.bias_orig"):
+        assert rows[name].initializer == Keep()
+        assert "reparametrized" in rows[name].why
+    assert rows["0.weight_ih_l0"].initializer.writes
+
+
+def test_a_name_that_only_looks_like_a_hook_is_no_hook() -> None:
+    module = nn.MultiheadAttention(8, 2, add_bias_kv=True)
+    module.bias_g = nn.Parameter(torch.ones(3))
+    assert plan(module)["bias_v"].initializer.writes
+
+
+def test_a_slope_that_prelu_was_made_with_stays() -> None:
+    assert plan(nn.PReLU(init=0.1))["weight"].initializer == Constant(0.1)
+    assert plan(nn.PReLU())["weight"].initializer == Constant(0.25)

@@ -10,6 +10,7 @@ import pytest
 import torch
 from torch import nn
 
+from goodinit.errors import UncoveredError
 from goodinit.initializers import (
     Blocks,
     Constant,
@@ -205,6 +206,8 @@ def test_rectifier_gain_goes_where_the_rectifier_is() -> None:
     assert made["linear1.weight"].asked == KaimingNormal()
     assert made["self_attn.in_proj_weight"].asked == LecunNormal()
     assert made["self_attn.in_proj_weight"].std == pytest.approx(24**-0.5)
+    assert made["self_attn.out_proj.weight"].asked == LecunNormal()  # a residual sum follows
+    assert "ReLU" not in made["self_attn.out_proj.weight"].why
 
 
 def test_grouped_orthogonal_kernels_are_orthogonal_group_by_group() -> None:
@@ -227,3 +230,29 @@ def test_transposed_linears_have_their_fans_the_right_way_round() -> None:
 def test_every_recipe_is_registered_under_its_own_name() -> None:
     assert all(name == entry.name and entry.summary for name, entry in RECIPES.items())
     assert isinstance(row_of("Linear", "kaiming_uniform", "weight").asked, VarianceScaling)
+
+
+@each_layer
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_a_parameter_that_a_subclass_adds_is_not_taken_for_the_layers_own(name: str, recipe: str) -> None:
+    module = build(name)
+    module.extra = nn.Parameter(torch.randn(3, 3))
+    module.bias_extra = nn.Parameter(torch.randn(3, 3))
+    with pytest.raises(UncoveredError) as caught:
+        plan(module, recipe)
+    listed = [line.split()[0] for line in str(caught.value).splitlines() if line.startswith("  ")]
+    assert listed == ["extra", "bias_extra"]
+
+
+@pytest.mark.parametrize(
+    "layer", [nn.Linear(5, 4), nn.Conv2d(8, 4, 3, groups=2), nn.ConvTranspose1d(4, 8, 3)]
+)
+def test_the_torch_bias_of_a_parametrized_weight_has_its_bound(layer: nn.Module) -> None:
+    bound = plan(layer, "torch")["bias"].initializer.bounds[1]
+    before = {name: value.clone() for name, value in layer.state_dict().items()}
+    parametrized = nn.utils.parametrizations.spectral_norm(layer)
+    after = {name: value.clone() for name, value in parametrized.state_dict().items()}
+    assert plan(parametrized, "torch")["bias"].initializer.bounds[1] == bound
+    assert len(before) == 2
+    # Reading the weight would run a step of the power iteration.
+    assert all(torch.equal(after[name], value) for name, value in parametrized.state_dict().items())

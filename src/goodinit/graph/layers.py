@@ -43,7 +43,8 @@ def module_fans(module: nn.Module) -> Fans | None:
         )
     if isinstance(module, nn.Bilinear):
         return bilinear_fans(module.in1_features, module.in2_features, module.out_features)
-    if conv1d_like(module):
-        in_features, out_features = module.get_parameter("weight").shape
+    weight = module._parameters.get("weight")
+    if conv1d_like(module) and weight is not None:
+        in_features, out_features = weight.shape
         return linear_fans(out_features, in_features)
     return None

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from torch import nn
 
-__all__ = ["Place", "Use", "canonical_keys", "canonical_modules", "places"]
+__all__ = ["Place", "Use", "canonical_keys", "canonical_modules", "places", "unwrapped"]
 
 # Wrappers that put their own name between a model and its parameters. `module` is an
 # ordinary attribute name too, so it counts only below the wrappers that are known to use it.
@@ -67,6 +67,22 @@ def canonical_keys(names: Iterable[str]) -> dict[str, str]:
     return {".".join(parts): name for name, parts in bare.items()}
 
 
+def _wraps(module: nn.Module, child_name: str) -> bool:
+    return child_name in _WRAPPED or (child_name == "module" and type(module).__name__ in _WRAPPERS_BY_MODULE)
+
+
+def unwrapped(model: nn.Module) -> nn.Module:
+    """Return the model inside the wrappers whose names `places` leaves out.
+
+    >>> type(unwrapped(nn.DataParallel(nn.Linear(2, 2)))).__name__
+    'Linear'
+    """
+    for child_name, child in model._modules.items():
+        if child is not None and _wraps(model, child_name):
+            return unwrapped(child)
+    return model
+
+
 def canonical_modules(
     module: nn.Module, name: str = "", ancestors: tuple[nn.Module, ...] = ()
 ) -> Iterator[tuple[str, nn.Module, tuple[nn.Module, ...]]]:
@@ -78,10 +94,7 @@ def canonical_modules(
     for child_name, child in module._modules.items():
         if child is None or child in ancestors or child is module:
             continue
-        wrapped = child_name in _WRAPPED or (
-            child_name == "module" and type(module).__name__ in _WRAPPERS_BY_MODULE
-        )
-        below = name if wrapped else f"{name}.{child_name}" if name else child_name
+        below = name if _wraps(module, child_name) else f"{name}.{child_name}" if name else child_name
         yield from canonical_modules(child, below, (*ancestors, module))
 
 

@@ -1,9 +1,11 @@
 """Initializers: frozen values that say what fills a tensor, and fill it."""
 
 from goodinit.initializers.base import KINDS, Initializer
+from goodinit.initializers.chrono import ChronoBias
 from goodinit.initializers.composed import Blocks, Keep, ZeroRows, as_initializer
 from goodinit.initializers.filling import fill_
 from goodinit.initializers.laws import Constant, Normal, TruncatedNormal, Uniform, truncated_std
+from goodinit.initializers.mirrored import LooksLinear
 from goodinit.initializers.scaling import (
     KaimingNormal,
     KaimingUniform,
@@ -18,6 +20,7 @@ from goodinit.initializers.structured import DeltaOrthogonal, Dirac, Identity, O
 __all__ = [
     "KINDS",
     "Blocks",
+    "ChronoBias",
     "Constant",
     "DeltaOrthogonal",
     "Dirac",
@@ -28,6 +31,7 @@ __all__ = [
     "Keep",
     "LecunNormal",
     "LecunUniform",
+    "LooksLinear",
     "Normal",
     "Orthogonal",
     "Sparse",

@@ -41,7 +41,7 @@ class Initializer:
     writes: ClassVar[bool] = True
 
     def __init_subclass__(cls) -> None:
-        if not cls.__name__.startswith("_"):  # an intermediate base is no kind of its own
+        if cls.__name__ != "Structured":  # the base of the structures is no kind of its own
             KINDS[cls.__name__] = cls
 
     @property
@@ -179,9 +179,13 @@ def finite(owner: str, name: str, value: float) -> float:
     """Return `value` as a float, or raise for what is no finite number."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise WrongTypeError(f"{owner}: {name} must be a number, found {value!r}")
-    if not math.isfinite(value):
+    try:
+        number = float(value)
+    except OverflowError as error:
+        raise ArgumentError(f"{owner}: {name} must fit a float, found an integer beyond its range") from error
+    if not math.isfinite(number):
         raise ArgumentError(f"{owner}: {name} must be finite, found {value!r}")
-    return float(value)
+    return number
 
 
 def non_negative(owner: str, name: str, value: float) -> float:

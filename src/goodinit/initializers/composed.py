@@ -262,5 +262,5 @@ def as_initializer(value: Any) -> Initializer:
     if value == "keep":
         return Keep()
     if isinstance(value, int | float) and not isinstance(value, bool):
-        return Constant(float(value))
+        return Constant(value)
     raise WrongTypeError(f"expected an Initializer, a number or 'keep', found {value!r}")

@@ -6,7 +6,8 @@ import torch
 
 from goodinit.errors import WrongTypeError
 from goodinit.initializers.composed import as_initializer
-from goodinit.rng import derive_key
+from goodinit.initializers.sharding import is_distributed
+from goodinit.rng import check_fillable, derive_key
 from goodinit.theory.fans import shape_fans
 
 __all__ = ["fill_"]
@@ -35,6 +36,7 @@ def fill_(tensor: torch.Tensor, initializer: object, *, seed: int, name: str) ->
     """
     if not isinstance(tensor, torch.Tensor):
         raise WrongTypeError(f"fill_: tensor must be a torch.Tensor, found {type(tensor).__name__}")
+    check_fillable(tensor.to_local() if is_distributed(tensor) else tensor)  # type: ignore[attr-defined]
     value = as_initializer(initializer)
     shape = tuple(tensor.shape)
     fans = shape_fans(shape) if len(shape) >= 2 else None

@@ -56,6 +56,8 @@ class Constant(Initializer):
     def _fill(
         self, tensor: torch.Tensor, key: int, part: rng.Region, block: rng.Region, progress: Progress | None
     ) -> None:
+        if tensor.is_floating_point() and abs(self.value) > torch.finfo(tensor.dtype).max:
+            raise ArgumentError(f"Constant: {self.value:g} is beyond the range of {tensor.dtype}")
         tensor.fill_(self.value)
         if progress:
             progress(tensor.numel())

@@ -16,11 +16,20 @@ from goodinit import rng
 from goodinit.errors import ArgumentError, TensorError, WrongTypeError
 from goodinit.initializers.base import Initializer, Progress, non_negative
 
-__all__ = ["DeltaOrthogonal", "Dirac", "Identity", "Orthogonal", "Sparse", "haar_matrices", "kernel_centre"]
+__all__ = [
+    "DeltaOrthogonal",
+    "Dirac",
+    "Identity",
+    "Orthogonal",
+    "Sparse",
+    "Structured",
+    "haar_matrices",
+    "kernel_centre",
+]
 
 
 @dataclass(frozen=True)
-class _Structured(Initializer):
+class Structured(Initializer):
     """Shared: build the block's whole array, then copy the part of it."""
 
     elementwise: ClassVar[bool] = False
@@ -102,7 +111,7 @@ def kernel_centre(kernel: torch.Tensor) -> torch.Tensor:
 
 
 @dataclass(frozen=True)
-class Orthogonal(_Structured):
+class Orthogonal(Structured):
     """A (semi-)orthogonal matrix times `gain`; trailing dimensions are flattened.
 
     W Wᵀ = gain² I for wide and Wᵀ W = gain² I for tall matrices, Haar-distributed;
@@ -162,7 +171,7 @@ class Orthogonal(_Structured):
 
 
 @dataclass(frozen=True)
-class DeltaOrthogonal(_Structured):
+class DeltaOrthogonal(Structured):
     """A convolution kernel that is zero but for its centre, which holds an orthogonal matrix.
 
     The convolution then keeps the norm of its input exactly (stride 1, out ≥ in
@@ -209,7 +218,7 @@ class DeltaOrthogonal(_Structured):
 
 
 @dataclass(frozen=True)
-class Identity(_Structured):
+class Identity(Structured):
     """The identity matrix times `gain`: ones on the main diagonal, zeros elsewhere.
 
     Args:
@@ -254,7 +263,7 @@ class Identity(_Structured):
 
 
 @dataclass(frozen=True)
-class Dirac(_Structured):
+class Dirac(Structured):
     """A convolution kernel that passes its input channels through unchanged, group by group.
 
     Args:
@@ -310,7 +319,7 @@ class Dirac(_Structured):
 
 
 @dataclass(frozen=True)
-class Sparse(_Structured):
+class Sparse(Structured):
     """A matrix with ⌈sparsity·rows⌉ zeros in each column, at random places, and N(0, std²) elsewhere.
 
     Args:

@@ -11,10 +11,12 @@ from torch import nn
 from goodinit.errors import ArgumentError, GoodinitError, PlanMismatchError, TensorError
 from goodinit.graph import Place, places
 from goodinit.graph.places import canonical_modules
+from goodinit.initializers import Initializer, Orthogonal
 from goodinit.initializers.base import Progress
 from goodinit.initializers.sharding import is_distributed
+from goodinit.plans.pieces import pieces
 from goodinit.plans.row import Row
-from goodinit.rng import check_fillable, derive_key
+from goodinit.rng import Region, check_fillable, derive_key
 
 __all__ = ["apply_", "match"]
 
@@ -59,8 +61,9 @@ def apply_(
     found = {place.name: place for place in places(model)}
     match(rows, {name: tuple(place.parameter.shape) for name, place in found.items()}, "model")
     keys = {row.name: derive_key(seed, row.name) for row in rows}
+    tried: set[tuple[Initializer, torch.dtype]] = set()
     for row in rows:
-        _check(row, found[row.name], engine)
+        _check(row, found[row.name], engine, tried)
     if any(place.parameter.is_meta for place in found.values()):
         found = _made_real(model, found, torch.device(device or "cpu"))
     for row in rows:
@@ -75,7 +78,8 @@ def apply_(
     return model
 
 
-def _check(row: Row, place: Place, engine: str) -> None:
+def _check(row: Row, place: Place, engine: str, tried: set[tuple[Initializer, torch.dtype]]) -> None:
+    """Raise for a row that cannot be carried out; `tried` keeps what has passed."""
     parameter = place.parameter
     if not row.initializer.writes:
         if parameter.is_meta:
@@ -84,23 +88,40 @@ def _check(row: Row, place: Place, engine: str) -> None:
                 f'real memory, or override it, for example overrides={{"{row.name}": 0.0}}'
             )
         return
+    if parameter.is_inference() and not torch.is_inference_mode_enabled():
+        raise TensorError(
+            f"{row.name} was made under torch.inference_mode() and can be written only there: "
+            "apply the plan under it too, or build the model outside"
+        )
     try:
         check_fillable(parameter.to_local() if is_distributed(parameter) else parameter)  # type: ignore[attr-defined]
-        if engine == "torch" and not _has_torch_twin(row):
-            raise ArgumentError(f"torch.nn.init has nothing like {row.initializer!r}; use engine='goodinit'")
+        for initializer, box, _ in pieces(row.initializer, Region.whole(row.shape)):
+            if box.numel and (initializer, parameter.dtype) not in tried:
+                _try(initializer, box, parameter.dtype, engine)
+                tried.add((initializer, parameter.dtype))
     except GoodinitError as error:
         raise type(error)(f"{row.name}: {error}") from error
 
 
-def _has_torch_twin(row: Row) -> bool:
-    kind = type(row.initializer)
-    inner = getattr(row.initializer, "initializer", None)
-    parts = [part for _, part in getattr(row.initializer, "parts", ())] or ([inner] if inner else [])
-    kinds = [type(part) for part in parts] or [kind]
-    base = inspect.getattr_static
-    from goodinit.initializers import Initializer
-
-    return all(base(each, "fill_by_torch_") is not base(Initializer, "fill_by_torch_") for each in kinds)
+def _try(initializer: Initializer, box: Region, dtype: torch.dtype, engine: str) -> None:
+    """Fill one element elsewhere, to learn that the numbers fit the dtype before the model is touched."""
+    one = Region(box.shape, box.start, (1,) * len(box.shape))
+    sample = torch.empty(one.size, dtype=dtype, device="cpu")
+    if engine == "goodinit":
+        if initializer.elementwise:
+            initializer.fill_(sample, 0, part=one, block=box)
+        return
+    own, none = (inspect.getattr_static(kind, "fill_by_torch_") for kind in (type(initializer), Initializer))
+    if own is none:
+        raise ArgumentError(f"torch.nn.init has nothing like {initializer!r}; use engine='goodinit'")
+    if isinstance(initializer, Orthogonal) and dtype not in (torch.float32, torch.float64):
+        raise TensorError(f"torch.nn.init.orthogonal_ has no {dtype}; use engine='goodinit'")
+    if initializer.elementwise:
+        try:
+            with torch.random.fork_rng(devices=[]):
+                initializer.fill_by_torch_(sample)
+        except (RuntimeError, NotImplementedError) as error:
+            raise TensorError(f"torch.nn.init: {error}; use engine='goodinit'") from error
 
 
 def _made_real(model: nn.Module, found: Mapping[str, Place], device: torch.device) -> dict[str, Place]:

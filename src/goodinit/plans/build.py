@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from torch import nn
 
 from goodinit.errors import ArgumentError, UncoveredError, WrongTypeError
-from goodinit.graph import Place, places
+from goodinit.graph import Place, places, trace
 from goodinit.graph.layers import shape_fans
+from goodinit.graph.places import unwrapped
 from goodinit.initializers import Initializer, Keep, as_initializer
-from goodinit.plans.overrides import ONLY_OVERRIDE, matching, must_match
+from goodinit.plans.overrides import ONLY_OVERRIDE, checked, must_match
 from goodinit.plans.plan import Plan
 from goodinit.plans.row import Row
 from goodinit.recipes import Recipe, decide
@@ -24,6 +26,7 @@ def plan(
     model: nn.Module,
     recipe: str | Recipe = "kaiming_normal",
     *,
+    example: Any = None,
     overrides: Mapping[str, object] | None = None,
 ) -> Plan:
     """Return a complete plan for a model: one row, with a reason, for every parameter.
@@ -34,12 +37,16 @@ def plan(
     Args:
         model: the model.
         recipe: a recipe's name or a `Recipe`.
+        example: an input that the model accepts: a tensor, a tuple of arguments, a dict of
+            keyword arguments, or a callable that returns one. The model is then traced, so
+            that fans come from use and parameters of no known layer are covered too.
         overrides: {pattern: initializer}, see `Plan.override`.
 
     Raises:
         UncoveredError: if neither a rule nor an override covers a parameter, listing
             names and shapes.
         UnknownNameError: if there is no such recipe.
+        ExampleError: if the model rejects the example.
         OverrideError: if an override matches nothing.
 
     >>> from torch import nn
@@ -51,17 +58,18 @@ def plan(
         raise WrongTypeError(f"plan: model must be a torch.nn.Module, found {type(model).__name__}")
     chosen = find_recipe(recipe)
     found = places(model)
-    overrides = dict(overrides or {})
-    decisions = decide(chosen, found)
+    overrides = checked(overrides)
+    graph = trace(model, example) if example is not None else None
+    decisions = decide(chosen, found, graph)
 
     # A misspelt override is the likelier cause of an uncovered parameter, so it is named first.
     every = [name for place in found for name in (place.name, *place.aliases)]
-    for pattern in overrides:
-        must_match(pattern, every)
-    uncovered = [place for place in found if decisions[place.name] is None]
-    names = [name for place in uncovered for name in (place.name, *place.aliases)]
-    rescued = {name for pattern in overrides for name in matching(pattern, names)}
-    missing = [place for place in uncovered if not rescued & {place.name, *place.aliases}]
+    rescued = {name for pattern in overrides for name in must_match(pattern, every)}
+    missing = [
+        place
+        for place in found
+        if decisions[place.name] is None and not rescued & {place.name, *place.aliases}
+    ]
     if missing:
         raise UncoveredError(_uncovered_message(chosen, missing))
 
@@ -77,7 +85,7 @@ def plan(
         else:
             rows.append(_row(place, decision.initializer, decision.why, decision.fan_in, decision.fan_out))
     _check_keys(rows)
-    made = Plan(tuple(rows), chosen.name, type(_unwrapped(model)).__name__)
+    made = Plan(tuple(rows), chosen.name, type(unwrapped(model)).__name__)
     return made.override(overrides) if overrides else made
 
 
@@ -85,6 +93,7 @@ def initialize(
     model: nn.Module,
     recipe: str | Recipe = "kaiming_normal",
     *,
+    example: Any = None,
     overrides: Mapping[str, object] | None = None,
     seed: int = 0,
 ) -> Plan:
@@ -93,6 +102,9 @@ def initialize(
     Args:
         model: the model.
         recipe: a recipe's name or a `Recipe`.
+        example: an input that the model accepts: a tensor, a tuple of arguments, a dict of
+            keyword arguments, or a callable that returns one. The model is then traced, so
+            that fans come from use and parameters of no known layer are covered too.
         overrides: {pattern: initializer}, see `Plan.override`.
         seed: an integer in [0, 2⁶⁴).
 
@@ -104,7 +116,7 @@ def initialize(
     >>> initialize(model, "xavier_uniform", seed=1).verify(model, seed=1).passed
     True
     """
-    made = plan(model, recipe, overrides=overrides)
+    made = plan(model, recipe, example=example, overrides=overrides)
     made.apply_(model, seed=seed)
     return made
 
@@ -165,11 +177,3 @@ def _check_keys(rows: Sequence[Row]) -> None:
         if key in seen:
             raise ArgumentError(f"the names {seen[key]!r} and {row.name!r} share one key: rename one of them")
         seen[key] = row.name
-
-
-def _unwrapped(model: nn.Module) -> nn.Module:
-    for wrapper in ("_orig_mod", "module"):
-        inner = model._modules.get(wrapper)
-        if inner is not None and len(model._modules) == 1:
-            return _unwrapped(inner)
-    return model

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,9 +11,11 @@ import numpy.typing as npt
 import torch
 
 from goodinit.initializers import (
+    ChronoBias,
     Constant,
     DeltaOrthogonal,
     Initializer,
+    LooksLinear,
     Normal,
     Orthogonal,
     Sparse,
@@ -21,6 +23,7 @@ from goodinit.initializers import (
     Uniform,
 )
 from goodinit.initializers.structured import kernel_centre
+from goodinit.plans.tails import correlation_tail, mean_square_tail
 
 __all__ = ["Outcome", "follows"]
 
@@ -41,7 +44,11 @@ class Outcome:
 
 
 def follows(
-    initializer: Initializer, tensor: torch.Tensor, level: float, stored: torch.dtype | None = None
+    initializer: Initializer,
+    tensor: torch.Tensor,
+    level: float,
+    stored: torch.dtype | None = None,
+    zeroed: Sequence[int] = (),
 ) -> Outcome:
     """Test whether a tensor's values follow a simple initializer.
 
@@ -53,6 +60,7 @@ def follows(
         tensor: the values.
         level: probability of failing values that do follow it.
         stored: the dtype whose rounding the values went through (default: the tensor's).
+        zeroed: rows of dimension 0 that were set to zero afterwards.
     """
     stored = stored or tensor.dtype
     if tensor.numel() == 0:
@@ -60,27 +68,38 @@ def follows(
     if not bool(torch.isfinite(tensor).all()):
         bad = int((~torch.isfinite(tensor)).sum())
         return Outcome(False, "finite", None, f"{bad} of {tensor.numel()} elements are NaN or infinite")
-    if initializer.deterministic:
-        return _equals(initializer, tensor, stored)
-    if initializer.moments(tuple(tensor.shape))[1] == 0.0:
-        return _equals(Constant(initializer.moments(tuple(tensor.shape))[0]), tensor, stored)
-    if isinstance(initializer, Orthogonal | DeltaOrthogonal):
-        return _orthogonal(initializer, tensor, stored)
+    for index in zeroed:
+        if bool((tensor[index] != 0).any()):
+            return Outcome(False, "exact", None, f"row {index} should be all zero")
+    mean, std = initializer.moments(tuple(tensor.shape))
+    if initializer.deterministic or std == 0.0:
+        exact = initializer if initializer.deterministic else Constant(mean)
+        return _equals(exact, tensor, stored, zeroed)
+    if isinstance(initializer, Orthogonal | DeltaOrthogonal | LooksLinear):
+        return _orthogonal(initializer, tensor, stored, zeroed)
+    if isinstance(initializer, ChronoBias):
+        steps = initializer.uniform_of(tensor)
+        if steps is None:
+            return Outcome(False, "blocks", None, "the gates' blocks are no signed copies of one another")
+        return _law(Uniform(1.0, initializer.horizon - 1), steps, level, stored)
     if isinstance(initializer, Sparse):
-        zeros = (tensor == 0).sum(dim=0)
-        wanted = initializer.zeros(tensor.shape[0])
-        if bool((zeros < wanted).any()):
-            return Outcome(
-                False, "zeros", None, f"a column has {int(zeros.min())} zeros, planned are {wanted}"
-            )
-        return _law(Normal(0.0, initializer.std), tensor[tensor != 0], level, stored)
+        return _sparse(initializer, tensor, level, stored, zeroed)
+    if zeroed:
+        tensor = tensor[[index for index in range(tensor.shape[0]) if index not in set(zeroed)]]
+        if tensor.numel() == 0:
+            return Outcome(True, "empty", None, "no elements beside the zeroed rows")
     return _law(initializer, tensor, level, stored)
 
 
-def _equals(initializer: Initializer, tensor: torch.Tensor, stored: torch.dtype) -> Outcome:
+def _equals(
+    initializer: Initializer, tensor: torch.Tensor, stored: torch.dtype, zeroed: Sequence[int]
+) -> Outcome:
     expected = torch.empty(tensor.shape, dtype=stored, device="cpu")
     initializer.fill_(expected, key=0)
-    different = int((expected.to(tensor.dtype) != tensor.cpu()).sum())
+    expected = expected.to(tensor.dtype)
+    for index in zeroed:
+        expected[index] = 0
+    different = int((expected != tensor.cpu()).sum())
     detail = (
         "equal" if not different else f"{different} of {tensor.numel()} elements differ from {initializer!r}"
     )
@@ -88,7 +107,10 @@ def _equals(initializer: Initializer, tensor: torch.Tensor, stored: torch.dtype)
 
 
 def _orthogonal(
-    initializer: Orthogonal | DeltaOrthogonal, tensor: torch.Tensor, stored: torch.dtype
+    initializer: Orthogonal | DeltaOrthogonal | LooksLinear,
+    tensor: torch.Tensor,
+    stored: torch.dtype,
+    zeroed: Sequence[int],
 ) -> Outcome:
     array = tensor.double().cpu().clone()
     if isinstance(initializer, DeltaOrthogonal):
@@ -98,16 +120,65 @@ def _orthogonal(
         if bool((array != 0).any()):
             return Outcome(False, "orthogonal", None, "elements beside the kernel's centre are not zero")
         matrices = matrix.unsqueeze(0)
+    elif isinstance(initializer, LooksLinear):
+        core = initializer.core_of(array)
+        if core is None:
+            return Outcome(False, "orthogonal", None, "the two halves are not mirror images in sign")
+        matrices = core.unsqueeze(0)
     else:
         matrices = array.reshape(initializer.matrices(tuple(tensor.shape)))
     _, rows, columns = matrices.shape
-    gram = matrices @ matrices.mT if rows <= columns else matrices.mT @ matrices
+    gram = (matrices @ matrices.mT if rows <= columns else matrices.mT @ matrices) / initializer.gain**2
     size = gram.shape[-1]
-    error = float((gram - initializer.gain**2 * torch.eye(size, dtype=gram.dtype, device="cpu")).abs().max())
-    # Rounding each of n elements of size gain/√n moves a dot product by a few ulps of gain².
-    allowed = 32 * float(torch.finfo(stored).eps) * max(initializer.gain**2, 1e-300)
-    detail = f"largest |WWᵀ − gain²·I| is {error:.2g}, allowed {allowed:.2g}"
+    # The factorization leaves a few ulps of the working precision. Rounding for storage moves each
+    # element by at most eps/2 of itself, and below the normal numbers by half a quantum; by
+    # Cauchy–Schwarz a dot product of two rows then moves by at most eps and √length quanta.
+    length = max(rows, columns)
+    working = torch.finfo(torch.float64 if stored == torch.float64 else torch.float32).eps
+    narrowing = 0.0 if torch.finfo(stored).eps <= working else 1.1 * torch.finfo(stored).eps
+    allowed = 32 * working + narrowing + _quantum(stored) * math.sqrt(length) / initializer.gain
+    if zeroed:
+        # Without k of its rows WᵀW is I less a matrix of rank k: all but k eigenvalues stay 1.
+        eigenvalues = torch.linalg.eigvalsh(gram)
+        allowed *= math.sqrt(size)  # ‖ΔW‖ ≤ ‖ΔW‖_F
+        outside = (eigenvalues > 1 + allowed) | (eigenvalues < -allowed)
+        wrong = int(outside.sum()) + int(
+            ((eigenvalues < 1 - allowed).sum(-1) - len(zeroed)).clamp_min(0).sum()
+        )
+        detail = (
+            f"{wrong} singular values differ from gain={initializer.gain:g}, beside {len(zeroed)} zero rows"
+        )
+        return Outcome(not wrong, "orthogonal", None, detail)
+    error = float((gram - torch.eye(size, dtype=gram.dtype, device="cpu")).abs().max())
+    detail = f"largest |WWᵀ/gain² − I| is {error:.2g}, allowed {allowed:.2g}"
     return Outcome(error <= allowed, "orthogonal", None, detail)
+
+
+def _sparse(
+    initializer: Sparse, tensor: torch.Tensor, level: float, stored: torch.dtype, zeroed: Sequence[int]
+) -> Outcome:
+    from scipy import stats
+
+    zeros = (tensor == 0).sum(dim=0)
+    wanted = initializer.zeros(tensor.shape[0])
+    if bool((zeros < wanted).any()):
+        return Outcome(False, "zeros", None, f"a column has {int(zeros.min())} zeros, planned are {wanted}")
+    # More zeros than planned come from zeroed rows and from values that storage rounds to zero; a draw
+    # is zero by itself once in 2²⁴ at most.
+    surplus = int((zeros - wanted - len(zeroed)).clamp_min(0).sum())
+    vanishing = max(math.erf(_quantum(stored) / (2 * math.sqrt(2) * initializer.std)), 2.0**-24)
+    if stats.binom.sf(surplus - 1, tensor.numel(), vanishing) < level / 2:
+        return Outcome(False, "zeros", None, f"a column has {int(zeros.max())} zeros, planned are {wanted}")
+    rest = tensor[tensor != 0]
+    if not rest.numel():
+        return Outcome(True, "zeros", None, f"all zero, planned are {wanted} zeros in each column")
+    return _law(Normal(0.0, initializer.std), rest, level / 2, stored)
+
+
+def _quantum(dtype: torch.dtype) -> float:
+    """The distance of the numbers of a dtype around zero."""
+    info = torch.finfo(dtype)
+    return float(info.smallest_normal * info.eps)
 
 
 def _law(initializer: Initializer, tensor: torch.Tensor, level: float, stored: torch.dtype) -> Outcome:
@@ -129,28 +200,19 @@ def _law(initializer: Initializer, tensor: torch.Tensor, level: float, stored: t
     share = level / 4
     tests: list[tuple[float, str, str]] = []
 
-    # Storage in few bits rounds values to a grid of relative spacing eps; it moves the
-    # mean and variance by less than these amounts.
-    eps = float(torch.finfo(stored).eps)
-    z = max(0.0, abs(measured_mean - mean) - eps * abs(mean)) * math.sqrt(count) / std
-    tests.append((2 * float(stats.norm.sf(z)), "mean", f"mean {measured_mean:.4g}, planned {mean:.4g}"))
-
-    # Var of the mean square of deviations is (kurtosis − 1)σ⁴/n; a gamma distribution with
-    # that mean and variance describes it down to small n.
-    kurtosis = _kurtosis(initializer)
-    shape = count / (kurtosis - 1)
-    slack = 2 * eps + eps * abs(mean) / std
-    ratio = measured_var / std**2
-    below = float(stats.gamma.cdf(min(1.0, ratio * (1 + slack)), shape, scale=1 / shape))
-    above = float(stats.gamma.sf(max(1.0, ratio / (1 + slack)), shape, scale=1 / shape))
-    tests.append(
-        (min(1.0, 2 * min(below, above)), "std", f"std {math.sqrt(measured_var):.4g}, planned {std:.4g}")
-    )
-    if count > 64:
-        z = abs(lag) / std**2 * math.sqrt(count - 1)
-        tests.append(
-            (2 * float(stats.norm.sf(z)), "independence", f"neighbours correlate by {lag / std**2:+.3g}")
-        )
+    # Storage in few bits rounds values to a grid of relative spacing eps, and of a fixed one around
+    # zero; it moves the mean and variance by less than these amounts. Where that grid is as coarse as
+    # the law, only the distribution over its cells says something.
+    eps, quantum = float(torch.finfo(stored).eps), _quantum(stored) / std
+    if quantum < 1:
+        z = max(0.0, abs(measured_mean - mean) - eps * abs(mean)) * math.sqrt(count) / std
+        tests.append((2 * float(stats.norm.sf(z)), "mean", f"mean {measured_mean:.4g}, planned {mean:.4g}"))
+        slack = 2 * eps + eps * abs(mean) / std + quantum**2
+        p_value = mean_square_tail(initializer, measured_var / std**2, count, slack)
+        tests.append((p_value, "std", f"std {math.sqrt(measured_var):.4g}, planned {std:.4g}"))
+        if count > 1:
+            detail = f"neighbours correlate by {lag / std**2:+.3g}"
+            tests.append((correlation_tail(lag / std**2, count), "independence", detail))
     distance, used = _ks_distance(initializer, flat, stored)
     tests.append(
         (
@@ -175,16 +237,6 @@ def _streamed(flat: torch.Tensor, mean: float) -> tuple[float, float, float]:
         product += float((values[:-1] * values[1:]).sum())
     count = flat.numel()
     return mean + total / count, square / count, product / max(count - 1, 1)
-
-
-def _kurtosis(initializer: Initializer) -> float:
-    from scipy import stats
-
-    if isinstance(initializer, Uniform):
-        return 1.8
-    if isinstance(initializer, TruncatedNormal):
-        return 3.0 + float(stats.truncnorm.stats(-initializer.cutoff, initializer.cutoff, moments="k"))
-    return 3.0
 
 
 def _distribution(initializer: Initializer) -> _Distribution:
@@ -227,11 +279,14 @@ def _ks_distance(initializer: Initializer, flat: torch.Tensor, stored: torch.dty
 def _next_above(values: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
     if values.dtype == dtype:
         return torch.nextafter(values, torch.full_like(values, math.inf))
-    # No nextafter for this storage type on every build: step by its spacing, which
-    # doubles with the exponent and stops shrinking at the smallest normal number.
+    # No nextafter for this storage type on every build: step by its spacing, which doubles with the
+    # exponent and stops shrinking at the smallest normal number. Towards zero from a power of two, the
+    # spacing is that of the numbers below it.
     info = torch.finfo(dtype)
-    exponent = torch.floor(torch.log2(values.abs().clamp_min(info.tiny)))
-    return values + torch.exp2(exponent) * info.eps
+    fraction, exponent = torch.frexp(values.abs().clamp_min(info.tiny))
+    step = torch.ldexp(torch.full_like(values, info.eps), exponent - 1)
+    inwards = (values < -info.tiny) & (fraction == 0.5)
+    return values + torch.where(inwards, step / 2, step)
 
 
 def _next_below(values: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:

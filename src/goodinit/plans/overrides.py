@@ -11,7 +11,7 @@ from goodinit.errors import GoodinitError, OverrideError, WrongTypeError, did_yo
 from goodinit.initializers import Constant, Initializer, ZeroRows, as_initializer
 from goodinit.plans.row import Row
 
-__all__ = ["ONLY_OVERRIDE", "matching", "must_match", "override"]
+__all__ = ["ONLY_OVERRIDE", "checked", "matching", "must_match", "override"]
 
 #: The reason of a row that no rule covers, until an override replaces it.
 ONLY_OVERRIDE = "covered by an override alone"
@@ -23,11 +23,13 @@ def matching(pattern: str, names: Sequence[str]) -> tuple[str, ...]:
     An exact name wins over its reading as a glob, so that names with brackets can be written.
 
     Raises:
-        OverrideError: if a regular expression is malformed.
+        OverrideError: if it is no string, or a malformed regular expression.
 
     >>> matching("*.bias", ["a.bias", "a.weight"]), matching("re:.*weight", ["a.bias", "a.weight"])
     (('a.bias',), ('a.weight',))
     """
+    if not isinstance(pattern, str):
+        raise OverrideError(f"override {pattern!r}: a pattern is a string, found {type(pattern).__name__}")
     if pattern in names:
         return (pattern,)
     if pattern.startswith("re:"):
@@ -37,6 +39,13 @@ def matching(pattern: str, names: Sequence[str]) -> tuple[str, ...]:
             raise OverrideError(f"override {pattern!r}: not a regular expression: {error}") from error
         return tuple(name for name in names if expression.fullmatch(name))
     return tuple(name for name in names if fnmatch.fnmatchcase(name, pattern))
+
+
+def checked(overrides: Mapping[str, object] | None) -> dict[str, object]:
+    """Return the overrides as a dict, or raise `WrongTypeError` for what is no mapping."""
+    if overrides is not None and not isinstance(overrides, Mapping):
+        raise WrongTypeError(f"overrides must be a mapping {{pattern: initializer}}, found {overrides!r}")
+    return dict(overrides or {})
 
 
 def must_match(pattern: str, names: Sequence[str]) -> tuple[str, ...]:
@@ -52,11 +61,9 @@ def must_match(pattern: str, names: Sequence[str]) -> tuple[str, ...]:
 
 def override(rows: Sequence[Row], overrides: Mapping[str, object]) -> tuple[Row, ...]:
     """Return the rows with the overrides carried out, later ones last. See `Plan.override`."""
-    if not isinstance(overrides, Mapping):
-        raise WrongTypeError(f"overrides must be a mapping {{pattern: initializer}}, found {overrides!r}")
     by_name = {name: index for index, row in enumerate(rows) for name in (row.name, *row.aliases)}
     changed = list(rows)
-    for pattern, value in overrides.items():
+    for pattern, value in checked(overrides).items():
         found = must_match(pattern, list(by_name))
         try:
             initializer = as_initializer(value)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -50,10 +51,11 @@ class Plan:
 
     def __getitem__(self, name: str) -> Row:
         """Return the row of a parameter by its name or by an alias."""
-        for row in self.rows:
-            if name == row.name or name in row.aliases:
-                return row
-        raise KeyError(name)
+        return self._by_name[name]
+
+    @functools.cached_property
+    def _by_name(self) -> dict[str, Row]:
+        return {name: row for row in self.rows for name in (row.name, *row.aliases)}
 
     def override(self, overrides: Mapping[str, object]) -> Plan:
         """Return a plan in which other initializers fill what the patterns match.
@@ -190,7 +192,7 @@ class Plan:
         """
         try:
             value = json.loads(text)
-        except json.JSONDecodeError as error:
+        except (json.JSONDecodeError, RecursionError) as error:
             raise PlanFileError(f"not JSON: {error}") from error
         if not isinstance(value, dict) or value.get("goodinit") != "plan":
             raise PlanFileError('JSON, but no goodinit plan (no "goodinit": "plan")')

@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from goodinit.errors import PlanFileError
+from goodinit.errors import PlanFileError, WrongTypeError
 from goodinit.initializers import Initializer
+from goodinit.initializers.base import non_negative
 from goodinit.records import RowRecord
 
 __all__ = ["Row"]
@@ -83,16 +84,20 @@ class Row:
         Raises:
             PlanFileError: if a field is missing or has the wrong form.
         """
-        name = value.get("name") if isinstance(value, dict) else None
+        if not isinstance(value, dict):
+            raise PlanFileError(f"a row is a JSON object, found {value!r}")
+        name = value.get("name")
         try:
             row = Row(
-                name=value["name"],
-                shape=tuple(int(length) for length in value["shape"]),
+                name=_text(value["name"], "name"),
+                shape=tuple(_length(length) for length in _list(value["shape"], "shape")),
                 initializer=Initializer.from_json(value["initializer"]),
-                fan_in=value["fan_in"],
-                fan_out=value["fan_out"],
-                why=value["why"],
-                aliases=tuple(value.get("aliases", ())),
+                fan_in=_fan(value["fan_in"], "fan_in"),
+                fan_out=_fan(value["fan_out"], "fan_out"),
+                why=_text(value["why"], "why"),
+                aliases=tuple(
+                    _text(alias, "aliases") for alias in _list(value.get("aliases", []), "aliases")
+                ),
                 asked=Initializer.from_json(value["asked"]) if value.get("asked") else None,
             )
             if row.initializer.writes:
@@ -101,3 +106,25 @@ class Row:
         except (KeyError, TypeError, ValueError) as error:
             what = f"no field {error}" if isinstance(error, KeyError) else str(error)
             raise PlanFileError(f"row {name!r}: {what}") from error
+
+
+def _text(value: Any, field: str) -> str:
+    if not isinstance(value, str):
+        raise WrongTypeError(f"{field} must be text, found {value!r}")
+    return value
+
+
+def _list(value: Any, field: str) -> list[Any]:
+    if not isinstance(value, list):
+        raise WrongTypeError(f"{field} must be a list, found {value!r}")
+    return value
+
+
+def _length(value: Any) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or value < 0:
+        raise WrongTypeError(f"shape must hold whole numbers from 0, found {value!r}")
+    return value
+
+
+def _fan(value: Any, field: str) -> float | None:
+    return None if value is None else non_negative("a row", field, value)

@@ -15,10 +15,10 @@ from torch import nn
 from goodinit.errors import WrongTypeError
 from goodinit.graph import places
 from goodinit.graph.places import canonical_keys
-from goodinit.initializers import Blocks, Initializer, ZeroRows
 from goodinit.initializers.sharding import is_distributed
 from goodinit.plans.apply import match
 from goodinit.plans.goodness import follows
+from goodinit.plans.pieces import pieces
 from goodinit.plans.row import Row
 from goodinit.records import RowCheck, Verification
 from goodinit.rng import Region, derive_key
@@ -37,7 +37,7 @@ def verify(
     match(rows, {name: tuple(tensor.shape) for name, tensor in tensors.items()}, "weights")
     random_rows = [row for row in rows if row.initializer.writes and not row.initializer.deterministic]
     # The copy test is exact; each random row and each of its blocks shares the rate equally.
-    tests = sum(len(_pieces(row.initializer, Region.whole(row.shape))) for row in random_rows)
+    tests = sum(len(pieces(row.initializer, Region.whole(row.shape))) for row in random_rows)
     level = FALSE_ALARM_RATE / max(tests, 1)
     copies = {} if seed is not None else _copies(random_rows, tensors)
     checks = []
@@ -137,35 +137,19 @@ def _check(row: Row, tensor: torch.Tensor, level: float) -> RowCheck:
             None,
             "kept, not compared" if finite else "kept, but holds NaN or infinity",
         )
-    pieces = _pieces(row.initializer, Region.whole(row.shape))
+    whole = Region.whole(row.shape)
+    found = pieces(row.initializer, whole)
     stored = tensor.dtype
     if tensor.element_size() == 1:
         tensor = tensor.float()  # torch computes nothing in 8-bit storage
-    zero_rows = row.initializer.rows if isinstance(row.initializer, ZeroRows) else ()
-    for index in zero_rows:
-        if bool((tensor[index] != 0).any()):
-            return RowCheck(row.name, False, "exact", None, f"row {index} should be all zero")
     worst: RowCheck | None = None
-    for initializer, box in pieces:
-        piece = tensor[box.slices_in(Region.whole(row.shape))]
-        if zero_rows:
-            kept = [index for index in range(row.shape[0]) if index not in zero_rows]
-            piece = piece[kept]
-        found = follows(initializer, piece, level, stored)
-        where = "" if len(pieces) == 1 else f"block {box.slices_in(Region.whole(row.shape))[0]}: "
-        check = RowCheck(row.name, found.passed, found.test, found.p_value, where + found.detail)
+    for initializer, box, zeroed in found:
+        outcome = follows(initializer, tensor[box.slices_in(whole)], level, stored, zeroed)
+        where = "" if len(found) == 1 else f"block {box.slices_in(whole)[0]}: "
+        check = RowCheck(row.name, outcome.passed, outcome.test, outcome.p_value, where + outcome.detail)
         if not check.passed:
             return check
         if worst is None or (check.p_value or 1.0) < (worst.p_value or 1.0):
             worst = check
     assert worst is not None
     return worst
-
-
-def _pieces(initializer: Initializer, box: Region) -> list[tuple[Initializer, Region]]:
-    """Return the simple initializers that a composed one is made of, each with its box."""
-    if isinstance(initializer, Blocks):
-        return [piece for part, inner in initializer.blocks_of(box) for piece in _pieces(part, inner)]
-    if isinstance(initializer, ZeroRows):
-        return _pieces(initializer.initializer, box)
-    return [(initializer, box)]

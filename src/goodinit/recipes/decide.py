@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from goodinit.graph import Place
+from goodinit.graph import Graph, Place
 from goodinit.recipes.decision import Decision, Recipe
 from goodinit.recipes.intent import author_constant, is_blank, kept
 
 __all__ = ["decide"]
 
 
-def decide(recipe: Recipe, found: Sequence[Place]) -> dict[str, Decision | None]:
+def decide(recipe: Recipe, found: Sequence[Place], graph: Graph | None = None) -> dict[str, Decision | None]:
     """Return the decision for every parameter by name; None where no rule covers it.
 
     What must be kept is kept; then the recipe's rules are tried on every use of the
@@ -21,19 +21,16 @@ def decide(recipe: Recipe, found: Sequence[Place]) -> dict[str, Decision | None]
     Args:
         recipe: the named list of rules.
         found: the model's parameters, from `goodinit.graph.places`.
+        graph: the traced model, if an example was given.
     """
+    rules = recipe.traced(graph) if graph is not None and recipe.traced is not None else recipe.rules
     decisions: dict[str, Decision | None] = {place.name: kept(place, place.uses[0]) for place in found}
     blank = is_blank(found)
     for place in found:
         decision = decisions[place.name]
         if decision is None:
             decision = next(
-                (
-                    said
-                    for rule in recipe.rules
-                    for use in place.uses
-                    if (said := rule(place, use)) is not None
-                ),
+                (said for rule in rules for use in place.uses if (said := rule(place, use)) is not None),
                 None,
             )
             if not blank:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from goodinit.graph import Place, Use
+from goodinit.graph import Graph, Place, Use
 from goodinit.initializers import Initializer
 
 __all__ = ["Decision", "Recipe", "Rule"]
@@ -39,8 +39,11 @@ class Recipe:
         name: the name that users write.
         summary: one sentence.
         rules: functions from (place, use) to a `Decision` or None.
+        traced: the rules to use instead where an example was given, from the traced graph;
+            None where the recipe has no use for one.
     """
 
     name: str
     summary: str
     rules: tuple[Rule, ...]
+    traced: Callable[[Graph], tuple[Rule, ...]] | None = None

@@ -19,11 +19,13 @@ from goodinit.errors import ArgumentError
 from goodinit.graph import Place, Use
 from goodinit.initializers import Constant, Keep
 from goodinit.recipes.decision import Decision
+from goodinit.recipes.torch_defaults import torch_rules
 
 __all__ = ["author_constant", "is_blank", "kept", "one_value"]
 
-# Halves of a weight that a hook of torch.nn.utils multiplies together again.
-_HOOKED = {"weight_g": "weight_v", "weight_v": "weight_g", "weight_orig": "weight_u"}
+# Endings of the parts that hooks of torch.nn.utils (weight_norm, spectral_norm, prune) make of a
+# parameter, and the endings of what stands beside each.
+_HOOKED = {"g": ("v",), "v": ("g",), "orig": ("u", "mask")}
 
 
 def one_value(parameter: torch.Tensor) -> float | None:
@@ -75,20 +77,28 @@ def kept(place: Place, use: Use) -> Decision | None:
         return Decision(
             Keep(), f"kept: part of a parametrized weight ({use.module_name.rpartition('.')[2] or 'weight'})"
         )
-    if use.local in _HOOKED and (
-        hasattr(module, _HOOKED[use.local]) or hasattr(module, use.local.replace("_orig", "_mask"))
-    ):
+    if _hooked(module, use.local):
         return Decision(Keep(), "kept: part of a reparametrized weight (torch.nn.utils hook)")
     if not parameter.requires_grad:
         return Decision(Keep(), "kept: frozen (requires_grad is False)")
     return None
 
 
+def _hooked(module: nn.Module, local: str) -> bool:
+    """Tell whether a parameter is a part from which a hook computes the attribute that it is named after."""
+    whole, _, end = local.rpartition("_")
+    return (
+        hasattr(module, whole)
+        and whole not in module._parameters
+        and any(hasattr(module, f"{whole}_{other}") for other in _HOOKED.get(end, ()))
+    )
+
+
 def author_constant(place: Place, decision: Decision | None) -> Decision | None:
     """Decide for a parameter that holds one value throughout, given what the layer's rule decided.
 
     Returns None where the values carry no intent: they vary, they are what the
-    layer's constructor sets, or there is a single random number.
+    layer's constructor sets, or there is a single number that it may have drawn.
     """
     value = one_value(place.parameter)
     if value is None:
@@ -102,7 +112,7 @@ def author_constant(place: Place, decision: Decision | None) -> Decision | None:
         return None
     if decision.initializer == Constant(value) or decision.default == value:
         return None
-    if decision.default is None and place.parameter.numel() == 1:
+    if decision.default is None and place.parameter.numel() == 1 and _may_be_drawn(place, value):
         return None
     return Decision(
         Constant(value),
@@ -110,3 +120,13 @@ def author_constant(place: Place, decision: Decision | None) -> Decision | None:
         decision.fan_in,
         decision.fan_out,
     )
+
+
+def _may_be_drawn(place: Place, value: float) -> bool:
+    """Tell whether a layer's own constructor could have drawn this lone number: in its range, and not 0."""
+    said = next((said for rule in torch_rules for use in place.uses if (said := rule(place, use))), None)
+    if said is None:
+        return True
+    low, high = said.initializer.resolve(tuple(place.parameter.shape), said.fan_in, said.fan_out).bounds
+    rounding = 1 + torch.finfo(place.parameter.dtype).eps
+    return value != 0.0 and low * rounding <= value <= high * rounding

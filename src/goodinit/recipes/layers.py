@@ -14,7 +14,7 @@ from torch import nn
 
 from goodinit.graph import Place, Use
 from goodinit.graph.layers import conv1d_like, module_fans
-from goodinit.initializers import Blocks, Constant, Initializer, Normal, Orthogonal, ZeroRows
+from goodinit.initializers import Blocks, ChronoBias, Constant, Initializer, Normal, Orthogonal, ZeroRows
 from goodinit.recipes.decision import Decision, Rule
 
 __all__ = ["Scheme", "layer_rules"]
@@ -30,6 +30,8 @@ class Scheme:
         projection: for weights whose output meets no rectifier: attention, gates, bilinear forms.
         projection_why: the reason, a clause.
         forget_bias: sum of the two forget-gate biases of an LSTM.
+        recurrent: for hidden-to-hidden weights; None takes `projection`.
+        horizon: longest memory of LSTM and GRU in steps, for chrono biases; None for the forget bias.
     """
 
     weight: Initializer
@@ -37,6 +39,8 @@ class Scheme:
     projection: Initializer
     projection_why: str
     forget_bias: float = 1.0
+    recurrent: Initializer | None = None
+    horizon: float | None = None
 
 
 def layer_rules(scheme: Scheme) -> tuple[Rule, ...]:
@@ -88,7 +92,7 @@ def _embedding(scheme: Scheme, place: Place, use: Use) -> Decision | None:
         )
     else:
         initializer = Normal(0.0, 1.0)
-        why = "a lookup sums nothing (fan_in 1), so unit std gives unit vectors' entries"
+        why = "a lookup sums nothing (fan_in 1), so unit std gives every output a second moment of 1"
     if module.padding_idx is not None:
         initializer = ZeroRows(initializer, (module.padding_idx,))
         why += f"; padding row {module.padding_idx} stays zero"
@@ -152,9 +156,12 @@ def _recurrent(scheme: Scheme, place: Place, use: Use) -> Decision | None:
         fan_in = float(place.parameter.shape[1])
         source = "input" if use.local.startswith("weight_ih") else "hidden state"
         per_gate = f"each of the {gates} gates is its own map" if gates > 1 else "one map"
+        initializer, reason = scheme.projection, scheme.projection_why
+        if scheme.recurrent is not None and use.local.startswith("weight_hh"):
+            initializer, reason = scheme.recurrent, "an orthogonal recurrence keeps its state's norm"
         return Decision(
-            _per_block(scheme.projection, gates),
-            f"{source}→gates of {name}: {per_gate} {fan_in:g}→{hidden}; {scheme.projection_why}",
+            _per_block(initializer, gates),
+            f"{source}→gates of {name}: {per_gate} {fan_in:g}→{hidden}; {reason}",
             fan_in,
             float(hidden),
         )
@@ -166,6 +173,13 @@ def _recurrent(scheme: Scheme, place: Place, use: Use) -> Decision | None:
             float(hidden),
             projected,
         )
+    if use.local.startswith("bias_ih") and gates > 1 and scheme.horizon is not None:
+        return Decision(
+            ChronoBias(scheme.horizon, gates),
+            f"chrono: each unit of {name} remembers for 1 to {scheme.horizon:g} steps from the start; "
+            f"the whole bias is here, {use.local.replace('ih', 'hh')} is 0",
+            default=0.0,
+        )
     if use.local.startswith("bias_ih") and gates == 4:
         total = scheme.forget_bias
         return Decision(
@@ -176,14 +190,14 @@ def _recurrent(scheme: Scheme, place: Place, use: Use) -> Decision | None:
             f"{use.local.replace('ih', 'hh')}); the other gates start at 0",
             default=0.0,
         )
-    if use.local.startswith("bias"):
+    if use.local.startswith(("bias_ih", "bias_hh")):
         extra = ", the whole forget bias is in bias_ih" if gates == 4 else ""
         return Decision(Constant(0.0), f"{name} gates start unbiased{extra}", default=0.0)
     return None
 
 
 def _bilinear(scheme: Scheme, place: Place, use: Use) -> Decision | None:
-    if not isinstance(use.module, nn.Bilinear):
+    if not isinstance(use.module, nn.Bilinear) or use.local not in ("weight", "bias"):
         return None
     if use.local == "bias":
         return Decision(Constant(0.0), "zero, so that the weights alone set the scale")
@@ -208,19 +222,21 @@ def _linear_or_convolution(scheme: Scheme, place: Place, use: Use) -> Decision |
     why = f"{name}: each output sums {fans.fan_in:g} inputs, each input reaches {fans.fan_out:g} outputs"
     if conv1d_like(module):
         why += " (stored transposed)"
-    initializer = scheme.weight
+    # What attention puts out is added to the residual stream; no rectifier meets it.
+    attends = bool(use.ancestors) and isinstance(use.ancestors[-1], nn.MultiheadAttention)
+    initializer, reason = (
+        (scheme.projection, scheme.projection_why) if attends else (scheme.weight, scheme.weight_why)
+    )
     groups = getattr(module, "groups", 1)
     if groups > 1:
         why += f" (groups={groups})"
         initializer = _per_block(initializer, groups)
-    return Decision(initializer, f"{why}; {scheme.weight_why}", fans.fan_in, fans.fan_out)
+    return Decision(initializer, f"{why}; {reason}", fans.fan_in, fans.fan_out)
 
 
 def _prelu(scheme: Scheme, place: Place, use: Use) -> Decision | None:
-    if not isinstance(use.module, nn.PReLU):
+    if not isinstance(use.module, nn.PReLU) or use.local != "weight":
         return None
-    return Decision(
-        Constant(0.25),
-        "slope at which He et al. (2015) start the learning of PReLU",
-        default=float(use.module.init),
-    )
+    slope = float(use.module.init)
+    why = "the slope that PReLU was made with" + (", He et al.'s (2015)" if slope == 0.25 else "")
+    return Decision(Constant(slope), why, default=slope)

@@ -12,9 +12,11 @@ from goodinit.initializers import (
     XavierNormal,
     XavierUniform,
 )
+from goodinit.recipes.auto import AUTO
 from goodinit.recipes.decision import Recipe
 from goodinit.recipes.layers import Scheme, layer_rules
 from goodinit.recipes.torch_defaults import torch_rules
+from goodinit.recipes.traced import by_use
 
 __all__ = ["RECIPES", "recipe"]
 
@@ -22,41 +24,49 @@ _GLOROT = "Glorot's compromise between keeping signals (fan_in) and gradients (f
 _HE = "He's gain √2 offsets the half of the second moment that ReLU removes"
 _LECUN = "std 1/√fan_in keeps the second moment of a linear sum"
 _NO_RECTIFIER = "no rectifier follows, so gain 1"
-_ORTHOGONAL = "an orthogonal map keeps norms exactly"
+_ORTHOGONAL = "orthogonal: its singular values are all 1, so no direction grows or shrinks"
+
+
+def _scaled(name: str, summary: str, scheme: Scheme) -> Recipe:
+    """A recipe that puts the scheme's initializers by layer type, and by use where an example was given."""
+    rules = layer_rules(scheme)
+    return Recipe(name, summary, rules, lambda graph: (*rules, *by_use(scheme, graph)))
+
 
 RECIPES: dict[str, Recipe] = {
     entry.name: entry
     for entry in (
+        AUTO,
         Recipe("torch", "what torch.nn's own constructors do, stated as data", torch_rules),
-        Recipe(
+        _scaled(
             "xavier_uniform",
             "Glorot & Bengio (2010), uniform draws: for tanh-like networks",
-            layer_rules(Scheme(XavierUniform(), _GLOROT, XavierUniform(), _GLOROT)),
+            Scheme(XavierUniform(), _GLOROT, XavierUniform(), _GLOROT),
         ),
-        Recipe(
+        _scaled(
             "xavier_normal",
             "Glorot & Bengio (2010), normal draws: for tanh-like networks",
-            layer_rules(Scheme(XavierNormal(), _GLOROT, XavierNormal(), _GLOROT)),
+            Scheme(XavierNormal(), _GLOROT, XavierNormal(), _GLOROT),
         ),
-        Recipe(
+        _scaled(
             "kaiming_uniform",
             "He et al. (2015), uniform draws: for ReLU networks",
-            layer_rules(Scheme(KaimingUniform("relu"), _HE, LecunUniform(), _NO_RECTIFIER)),
+            Scheme(KaimingUniform("relu"), _HE, LecunUniform(), _NO_RECTIFIER),
         ),
-        Recipe(
+        _scaled(
             "kaiming_normal",
             "He et al. (2015), normal draws: for ReLU networks",
-            layer_rules(Scheme(KaimingNormal("relu"), _HE, LecunNormal(), _NO_RECTIFIER)),
+            Scheme(KaimingNormal("relu"), _HE, LecunNormal(), _NO_RECTIFIER),
         ),
-        Recipe(
+        _scaled(
             "lecun_normal",
             "LeCun et al. (1998), normal draws: for linear and self-normalizing (SELU) networks",
-            layer_rules(Scheme(LecunNormal(), _LECUN, LecunNormal(), _LECUN)),
+            Scheme(LecunNormal(), _LECUN, LecunNormal(), _LECUN),
         ),
-        Recipe(
+        _scaled(
             "orthogonal",
             "Saxe et al. (2014): every linear map orthogonal, per gate, per head block and per group",
-            layer_rules(Scheme(Orthogonal(), _ORTHOGONAL, Orthogonal(), _ORTHOGONAL)),
+            Scheme(Orthogonal(), _ORTHOGONAL, Orthogonal(), _ORTHOGONAL),
         ),
     )
 }

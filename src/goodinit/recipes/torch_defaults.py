@@ -29,7 +29,7 @@ __all__ = ["torch_rules"]
 
 def _transformer(place: Place, use: Use) -> Decision | None:
     shape = tuple(place.parameter.shape)
-    if len(shape) < 2 or not any(isinstance(m, nn.Transformer) for m in (*use.ancestors, use.module)):
+    if len(shape) < 2 or not any(isinstance(m, nn.Transformer) for m in use.ancestors):
         return None
     fans = shape_fans(shape)
     return Decision(
@@ -59,8 +59,19 @@ def _embedding(place: Place, use: Use) -> Decision | None:
     return Decision(initializer, why, 1.0, float(module.embedding_dim))
 
 
+_ATTENTION = (
+    "in_proj_weight",
+    "q_proj_weight",
+    "k_proj_weight",
+    "v_proj_weight",
+    "in_proj_bias",
+    "bias_k",
+    "bias_v",
+)
+
+
 def _attention(place: Place, use: Use) -> Decision | None:
-    if not isinstance(use.module, nn.MultiheadAttention):
+    if not isinstance(use.module, nn.MultiheadAttention) or use.local not in _ATTENTION:
         return None
     if use.local == "in_proj_bias":
         return Decision(Constant(0.0), "MultiheadAttention default", default=0.0)
@@ -70,8 +81,11 @@ def _attention(place: Place, use: Use) -> Decision | None:
     return Decision(initializer, why, fans.fan_in, fans.fan_out)
 
 
+_RECURRENT = ("weight_ih", "weight_hh", "weight_hr", "bias_ih", "bias_hh")
+
+
 def _recurrent(place: Place, use: Use) -> Decision | None:
-    if not isinstance(use.module, nn.RNNBase | nn.RNNCellBase):
+    if not isinstance(use.module, nn.RNNBase | nn.RNNCellBase) or not use.local.startswith(_RECURRENT):
         return None
     hidden = int(use.module.hidden_size)
     bound = 1 / math.sqrt(hidden) if hidden else 0.0
@@ -87,15 +101,12 @@ def _recurrent(place: Place, use: Use) -> Decision | None:
 
 def _linear_or_convolution(place: Place, use: Use) -> Decision | None:
     module = use.module
-    known = isinstance(module, nn.Linear | nn.modules.conv._ConvNd | nn.Bilinear)
-    if not known or use.local not in ("weight", "bias"):
+    if not isinstance(module, nn.Linear | nn.modules.conv._ConvNd | nn.Bilinear):
         return None
-    name, shape = type(module).__name__, tuple(module.get_parameter("weight").shape)
-    true = module_fans(module)
+    if use.local not in ("weight", "bias"):
+        return None
+    name, guessed, true = type(module).__name__, _guessed_fan_in(module), module_fans(module)
     assert true is not None
-    # The bound comes from the weight's shape, (out, in, *kernel) or not: dimension 1
-    # times the kernel; Bilinear takes dimension 1 alone.
-    guessed = shape[1] if isinstance(module, nn.Bilinear) else math.prod(shape[1:])
     bound = 1 / math.sqrt(guessed) if guessed else 0.0
     if use.local == "weight":
         why = f"{name} default: kaiming_uniform_(a=√5) = ±1/√{guessed}, a sixth of He's variance"
@@ -109,8 +120,18 @@ def _linear_or_convolution(place: Place, use: Use) -> Decision | None:
     return Decision(Uniform(-bound, bound), f"{name} default: ±1/√{guessed}")
 
 
+def _guessed_fan_in(module: nn.Linear | nn.modules.conv._ConvNd | nn.Bilinear) -> int:
+    """Dimension 1 of the weight times its kernel, whatever they mean; Bilinear takes dimension 1 alone."""
+    if isinstance(module, nn.Linear):
+        return module.in_features
+    if isinstance(module, nn.Bilinear):
+        return module.in1_features
+    channels = module.out_channels if module.transposed else module.in_channels
+    return channels // module.groups * math.prod(module.kernel_size)
+
+
 def _prelu(place: Place, use: Use) -> Decision | None:
-    if not isinstance(use.module, nn.PReLU):
+    if not isinstance(use.module, nn.PReLU) or use.local != "weight":
         return None
     value = float(use.module.init)
     return Decision(Constant(value), f"PReLU default: the slope {value:g} it was made with", default=value)

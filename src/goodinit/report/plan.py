@@ -12,7 +12,7 @@ from rich.text import Text
 
 from goodinit.records import PlanRecord, RowRecord
 from goodinit.report.folding import fold
-from goodinit.report.words import count, number, shape
+from goodinit.report.words import count, shape, units
 
 __all__ = ["folded", "plan_table"]
 
@@ -98,4 +98,4 @@ def _short(initializer: str) -> str:
 
 
 def _fans(row: RowRecord) -> str:
-    return "" if row.fan_in is None else f"fans {number(row.fan_in)}→{number(row.fan_out)}"
+    return "" if row.fan_in is None else f"fans {units(row.fan_in)}→{units(row.fan_out)}"

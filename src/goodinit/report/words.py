@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-__all__ = ["between", "collapsed", "count", "number", "shape"]
+__all__ = ["between", "collapsed", "count", "number", "shape", "units"]
 
 
 def number(value: float | None) -> str:
@@ -20,6 +20,17 @@ def number(value: float | None) -> str:
     if math.isinf(value):
         return "∞" if value > 0 else "-∞"
     return f"{value:.3g}"
+
+
+def units(value: float | None) -> str:
+    """Return a number of units, whole where it is whole.
+
+    >>> units(1024.0), units(4.5), units(None)
+    ('1,024', '4.5', '–')
+    """
+    if value is not None and value == int(value):
+        return f"{int(value):,}"
+    return number(value)
 
 
 def between(interval: tuple[float, float] | None) -> str:

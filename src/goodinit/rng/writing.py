@@ -105,13 +105,15 @@ def write_(
     if tensor.is_meta or _is_fake(tensor) or where.numel == 0:
         return tensor
     target = tensor.detach()
+    inference = torch.is_inference_mode_enabled()
 
     def write(chunk: tuple[tuple[int | slice, ...], Region]) -> int:
         index, box = chunk
         # A law whose values leave the dtype gives infinities, as torch's own fillers do.
         with np.errstate(over="ignore"):
             values = _box_values(box, draw)
-        with torch.no_grad():  # grad mode belongs to a thread
+        # Both modes belong to a thread.
+        with torch.inference_mode(inference), torch.no_grad():
             view = target[index]
             view.copy_(torch.from_numpy(values).view(view.shape))
         return box.numel

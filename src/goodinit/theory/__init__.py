@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from goodinit.theory.gains import gain
     from goodinit.theory.gaussian import ActivationMoments, GatedMoments, gated_moments, moments
     from goodinit.theory.mean_field import Phase, chi_par, chi_perp, phase, q_map, q_star, q_trajectory
+    from goodinit.theory.operating import OperatingPoint, operating_point
 
 _HOME = {
     "Activation": "activations",
@@ -57,6 +58,8 @@ _HOME = {
     "GatedMoments": "gaussian",
     "gated_moments": "gaussian",
     "moments": "gaussian",
+    "OperatingPoint": "operating",
+    "operating_point": "operating",
     "Phase": "mean_field",
     "chi_par": "mean_field",
     "chi_perp": "mean_field",
@@ -73,6 +76,7 @@ __all__ = [
     "DepthScales",
     "Fans",
     "GatedMoments",
+    "OperatingPoint",
     "Phase",
     "activation",
     "activation_names",
@@ -92,6 +96,7 @@ __all__ = [
     "gated_moments",
     "linear_fans",
     "moments",
+    "operating_point",
     "phase",
     "q_map",
     "q_star",

@@ -24,10 +24,12 @@ __all__ = ["OperatingPoint", "operating_point"]
 
 # Second moments that are tried: float16 still holds their squares at both ends.
 _GRID = [10 ** (step / 4) for step in range(-16, 17)]
-# Bounds over the whole depth: a third of the factor of ten that gradients may change, and
-# errors in q that hardly grow, for a growing error meets ever faster growth (SiLU near 0).
+# Bounds over the whole depth: a third of the factor of ten that gradients may change, and a
+# doubling of errors in q. Points where errors hardly grow come first, for a growing error
+# may meet ever faster growth (SiLU near 0).
 _GRADIENT_FACTOR = 3.0
-_ERROR_FACTOR = 1.25
+_ERROR_FACTOR = 2.0
+_STEADY_ERROR_FACTOR = 1.25
 
 
 @dataclass(frozen=True)
@@ -57,8 +59,8 @@ def operating_point(function: ActivationLike, depth: int) -> OperatingPoint:
     """Return the operating point of an activation in a plain network of some depth.
 
     Among the second moments q at which the gradient changes by less than a factor of 3
-    over the depth, and errors in q grow by less than a quarter, the one nearest to 1; where there
-    is none, the q that costs least.
+    over the depth, and errors in q grow by less than 1.25 (else by less than 2), the one
+    nearest to 1; where there is none, the q that costs least.
 
     Args:
         function: a name, an ``nn.Module`` or an elementwise callable.
@@ -84,10 +86,11 @@ def _chosen(function: Activation, depth: int) -> OperatingPoint:
     candidates = list(_candidates(function, depth))
     if not candidates:
         raise ArgumentError(
-            f"{function.name}: at no second moment between {_GRID[0]:g} and {_GRID[-1]:g} does it pass a signal"
+            f"{function.name} passes no signal at any second moment from {_GRID[0]:g} to {_GRID[-1]:g}"
         )
     good = [point for point in candidates if point.good]
-    if good:
+    steady = [p for p in good if p.depth * math.log(p.chi_par) <= math.log(_STEADY_ERROR_FACTOR)]
+    if good := steady or good:
         return min(good, key=lambda point: abs(math.log(point.q)))
     return min(candidates, key=_cost)
 

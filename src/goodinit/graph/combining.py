@@ -1,0 +1,167 @@
+"""Elementwise operations on signals and weights, and everything without a rule of its own."""
+
+from __future__ import annotations
+
+import math
+
+from goodinit.graph.carrying import Builder, guessed, lost, site_of, spread, unique
+from goodinit.graph.contractions import Roles
+from goodinit.graph.flow import Const, Link, Part, Signal, State, Touch, Weight
+from goodinit.graph.joins import join
+from goodinit.graph.layout import broadcast
+from goodinit.graph.tape import Node, Value
+
+__all__ = ["pointwise", "simple"]
+
+
+def pointwise(b: Builder, node: Node) -> None:
+    target = node.outputs[0]
+    out = b.tape.values[target]
+    signals: dict[tuple[int, object], int] = {}
+    weights: list[int] = []
+    inputs = list(dict.fromkeys(node.inputs))
+    for index in inputs:
+        state = b.state(index)
+        if isinstance(state, Signal):
+            wide = spread(state, b.tape.values[index].shape, out.shape)
+            assert isinstance(wide, Signal)
+            signals.setdefault((wide.root, wide.layout), index)
+        elif isinstance(state, Weight):
+            weights.append(index)
+    firsts = [index for index in inputs if _is_state(node, b.state(index), b.tape.values[index])]
+    if signals and firsts:
+        signals.update({(index, None): index for index in firsts})
+    b.rest(node, 0)
+    if not signals and not weights:
+        sampled = any(isinstance(s := b.state(i), Const) and s.sampled for i in inputs)
+        b.put(target, Const(b.tape.values[target].fill, sampled))
+        return
+    if not signals:
+        b.put(target, _combined(b, node, weights))
+        return
+    first, *others = signals.values()
+    if others:
+        kind, links = join(b.flow, node, [b.link(index) for index in signals.values()])
+        b.root(target, kind, links, node)
+        b.flow.roots[target].projected = links[0].part == "projected"
+        on = links[0]
+    else:
+        state = b.state(first)
+        b.put(target, spread(state, b.tape.values[first].shape, out.shape))
+        here = b.state(target)
+        assert isinstance(here, Signal)
+        on = Link(here.root, here.layout, target)
+    for index in weights:
+        state = b.state(index)
+        assert isinstance(state, Weight)
+        shape = b.tape.values[index].shape
+        beside = b.tape.values[first].shape
+        reached = math.prod(
+            n for i, n in enumerate(reversed(shape)) if i >= len(beside) or beside[len(beside) - 1 - i] == 1
+        )
+        b.flow.touches.append(
+            Touch(node.index, _touch(node.op), state.parts, shape, on, float(max(reached, 1)))
+        )
+
+
+def _combined(b: Builder, node: Node, weights: list[int]) -> Weight:
+    """Weights with weights or constants: the largest is the weight, the others scale or shift it."""
+    out = b.tape.values[node.outputs[0]].shape
+    main = max(weights, key=lambda index: math.prod(b.tape.values[index].shape))
+    name = node.op.rstrip("_")
+    parts: list[Part] = []
+    for index in weights:
+        state = b.state(index)
+        assert isinstance(state, Weight)
+        for part in state.parts:
+            layout = part.layout
+            if layout is not None:
+                layout = broadcast(layout, b.tape.values[index].shape, out)
+            # Of two weights of one shape that are added, as in a merged low-rank update, neither is a bias.
+            equal = b.tape.values[index].shape == out and _touch(node.op) == "shift"
+            role = part.role or ("" if index == main or equal else _touch(node.op))
+            where = part.where if b.tape.values[index].shape == out else None
+            parts.append(Part(part.leaf, layout, (*part.through, name), where, role, part.inner))
+    return Weight(unique(parts))
+
+
+def simple(b: Builder, node: Node, kind: str) -> None:
+    """One signal in, one out; weights that take part in some other way are noted."""
+    states = [(index, b.state(index)) for index in dict.fromkeys(node.inputs)]
+    signals = [index for index, state in states if isinstance(state, Signal)]
+    weights = [state for _, state in states if isinstance(state, Weight)]
+    if not signals:
+        if weights:
+            parts = [part for state in weights for part in lost(state, node.op)]
+            shape = b.tape.values[node.outputs[0]].shape
+            restored = [guessed(part, b.tape, shape) for part in parts]
+            for index in node.outputs:
+                b.put(index, Weight(unique(restored)))
+        else:
+            sampled = any(isinstance(s, Const) and s.sampled for _, s in states)
+            for index in node.outputs:
+                b.put(index, Const(b.tape.values[index].fill, sampled))
+        return
+    links = [b.link(index) for index in signals]
+    for index in node.outputs:
+        value = b.tape.values[index]
+        if value.dtype.is_floating_point or value.dtype.is_complex:
+            b.root(index, kind, links, node)
+        else:
+            b.put(index, Const(None, True))
+    for state in weights:
+        b.flow.touches.append(Touch(node.index, "other", state.parts, (), links[0]))
+    if kind == "reduce" and len(links) == 1:
+        summed(b, node, links[0])
+
+
+def summed(b: Builder, node: Node, link: Link) -> None:
+    """A product with weights that is summed next is a contraction: (x * w).sum(-1)."""
+    product = b.tape.producer(link.value)
+    if node.op != "sum" or product is None or product.op != "mul" or len(node.args) < 2:
+        return
+    rank = len(b.tape.values[link.value].shape)
+    dims = {int(d) % rank for d in node.args[1] or range(rank)}
+    for at, touch in enumerate(b.flow.touches):
+        if touch.node != product.index or touch.kind != "scale" or touch.on is None:
+            continue
+        missing = rank - len(touch.shape)
+        varying = [i for i, n in enumerate(touch.shape) if n > 1]
+        contracted = tuple(i for i in varying if i + missing in dims)
+        if not contracted:
+            continue
+        signal = next(i for i in product.inputs if isinstance(b.state(i), Signal))
+        beside = b.tape.values[signal].shape
+        pad = rank - len(beside)
+        fresh = [i for i in varying if i + missing < pad or beside[i + missing - pad] == 1]
+        output = tuple(i for i in fresh if i not in contracted)
+        batch = tuple(i for i in varying if i not in contracted and i not in output)
+        kept = [d for d in range(rank) if d not in dims]
+        keep = len(b.tape.values[node.outputs[0]].shape) == rank
+        place = {d: d if keep else kept.index(d) for d in kept}
+        size = touch.shape
+        roles = Roles(
+            contracted,
+            output,
+            batch,
+            float(math.prod(size[i] for i in contracted)),
+            float(math.prod(size[i] for i in output)),
+            {place[i + missing]: i for i in (*output, *batch)},
+        )
+        del b.flow.touches[at]
+        site = site_of(b, node, "matmul", Weight(touch.parts), size, roles)
+        b.root(node.outputs[0], "weight", [Link(touch.on.root, touch.on.layout, signal)], node, site)
+        return
+
+
+def _is_state(node: Node, state: State, value: Value) -> bool:
+    """Whether a constant is the zero first state of a recurrence, which a gate multiplies."""
+    zero = isinstance(state, Const) and state.fill == 0.0 and not state.sampled
+    return zero and node.op in ("mul", "mul_") and math.prod(value.shape) > 1
+
+
+def _touch(op: str) -> str:
+    name = op.rstrip("_")
+    if name in ("mul", "div", "true_divide", "multiply"):
+        return "scale"
+    return "shift" if name in ("add", "sub", "rsub") else "other"

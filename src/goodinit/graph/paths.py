@@ -1,0 +1,204 @@
+"""Where signals come from and where they go: walks over the coarse graph, each root visited once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from goodinit.graph.expressions import elementwise
+from goodinit.graph.flow import Flow, Link, Part, Root, Signal
+from goodinit.graph.layout import composed, whole
+
+__all__ = ["End", "Origin", "Paths", "parameter_names", "walk_back"]
+
+# Roots that change neither what a signal is nor which weight made it.
+_PASSED = {"move", "sum", "mixed", "center", "reduce", "softmax"}
+# Roots whose elements are those of what they read, one for one.
+_ALIGNED = {"sum", "mixed", "center", "norm", "residual", "product"}
+_POOLS = ("pool", "mean", "amax", "logsumexp")
+_MOST_ENDS = 8
+_MOST_NAMES = 8
+_LONGEST = 12
+
+
+@dataclass(frozen=True)
+class End:
+    """One thing that a root goes into: `links` lead there, `target` is that root (-1: the output)."""
+
+    kind: str
+    target: int
+    links: tuple[Link, ...]
+
+
+@dataclass(frozen=True)
+class Origin:
+    """What a root is, seen from what reads it, with the links that led through passing roots."""
+
+    kind: str
+    root: int
+    names: tuple[str, ...]
+    links: tuple[Link, ...] = ()
+    pooled: bool = False
+
+
+@dataclass
+class Paths:
+    """Origins and ends of all roots of a flow."""
+
+    flow: Flow
+    readers: dict[int, list[tuple[int, Link]]] = field(default_factory=dict)
+    origins: dict[int, Origin] = field(default_factory=dict)
+    ends: dict[int, tuple[End, ...]] = field(default_factory=dict)
+    logits: set[int] = field(default_factory=set)
+    mixes: set[int] = field(default_factory=set)
+
+    @classmethod
+    def of(cls, flow: Flow) -> Paths:
+        """Walk a flow forward and back once."""
+        paths = cls(flow)
+        for value, root in flow.roots.items():
+            for link in root.links:
+                paths.readers.setdefault(link.root, []).append((value, link))
+        paths._find_attention()
+        for value, root in flow.roots.items():
+            paths.origins[value] = paths._origin(root)
+        outputs: dict[int, list[Link]] = {}
+        for value in flow.tape.outputs:
+            state = flow.states[value]
+            if isinstance(state, Signal):
+                outputs.setdefault(state.root, []).append(Link(state.root, state.layout, value, "output"))
+        for value in reversed(list(flow.roots)):
+            found = [End("output", -1, (link,)) for link in outputs.get(value, ())]
+            for reader, link in paths.readers.get(value, ()):
+                found.extend(paths._into(reader, link))
+            paths.ends[value] = _distinct(found)
+        return paths
+
+    # -- attention
+
+    def _find_attention(self) -> None:
+        roots = self.flow.roots
+        over_logits: set[int] = set()
+        for value, root in roots.items():
+            if root.kind != "softmax":
+                continue
+            found = [
+                at
+                for at in walk_back(self.flow, root.links, {"sum", "mixed", "move", "product", "center"})
+                if roots[at].kind == "interaction"
+            ]
+            self.logits.update(found)
+            if found:
+                over_logits.add(value)
+        for value, root in roots.items():
+            if root.kind != "interaction" or value in self.logits:
+                continue
+            for link in root.links:
+                made = [
+                    at
+                    for at in walk_back(self.flow, [link], {"move", "mixed"})
+                    if roots[at].kind == "softmax"
+                ]
+                if any(at in over_logits for at in made):
+                    self.mixes.add(value)
+                elif made:
+                    root.kind = "product"
+
+    # -- back
+
+    def _origin(self, root: Root) -> Origin:
+        kind = root.kind
+        if kind in ("weight", "embedding") and root.site is not None:
+            return Origin(kind, root.value, parameter_names(self.flow, root.site.parts))
+        if kind in _PASSED and root.links:
+            links = [link for link in root.links if link.part != "statistic"]
+            below = [self.origins[link.root] for link in links]
+            pooled = kind == "reduce" or any(word in root.op for word in _POOLS)
+            pooled = pooled or any(origin.pooled for origin in below)
+            if len(links) == 1:
+                chain = (*below[0].links, links[0])[-_LONGEST:]
+                return Origin(below[0].kind, below[0].root, below[0].names, chain, pooled)
+            kinds = {origin.kind for origin in below}
+            names = _some(name for origin in below for name in origin.names)
+            made = {elementwise(self.flow, (*o.links, link)) for o, link in zip(below, links, strict=True)}
+            if len(made) > 1 or (made != {None} and kind != "move"):
+                return Origin("mixed", root.value, names, (), pooled)
+            if made != {None} and len(kinds) == 1:
+                chain = (*below[0].links, links[0])[-_LONGEST:]
+                return Origin(kinds.pop(), below[0].root, names, chain, pooled)
+            return Origin(kinds.pop() if len(kinds) == 1 else "mixed", root.value, names, (), pooled)
+        below = [self.origins[link.root] for link in root.links if link.part != "statistic"]
+        if kind == "residual":
+            return Origin("residual", root.value, below[-1].names)
+        if kind in ("attention", "interaction"):
+            return Origin("attention", root.value, below[-1].names if below else ())
+        names = _some(name for origin in below for name in origin.names)
+        named = {"product": "gate", "recurrent": "recurrence", "learned": "learned", "norm": "norm"}
+        return Origin(named.get(kind, "data"), root.value, names)
+
+    # -- forward
+
+    def _into(self, reader: int, link: Link) -> list[End]:
+        root = self.flow.roots[reader]
+        kind = root.kind
+        if link.part == "statistic":
+            return []
+        if kind in ("weight", "recurrent"):
+            return [End("weight", reader, (link,))]
+        if kind in ("norm", "residual"):
+            return [End(kind, reader, (link,))]
+        if kind == "product":
+            return [End("gate", reader, (link,))]
+        if kind == "attention":
+            return [End("attention_mix" if link.part == "value" else "attention_logits", reader, (link,))]
+        if kind == "interaction":
+            return [End("attention_logits" if reader in self.logits else "attention_mix", reader, (link,))]
+        return [
+            End(end.kind, end.target, (narrowed(self.flow, link, end.links[0]), *end.links)[:_LONGEST])
+            for end in self.ends[reader]
+        ]
+
+
+def narrowed(flow: Flow, link: Link, read: Link) -> Link:
+    """Return a link into a root narrowed to what a reader of that root reads, where the two are aligned."""
+    root = flow.roots[read.root]
+    shape = flow.tape.values[root.value].shape
+    if root.kind not in _ALIGNED or len(link.layout.dims) != len(shape) or read.layout == whole(shape):
+        return link
+    layout = composed(link.layout, shape, read.layout)
+    return link if layout is None else Link(link.root, layout, link.value, link.part)
+
+
+def walk_back(flow: Flow, links: Iterable[Link], through: set[str]) -> dict[int, list[Link]]:
+    """Return the roots reached from links, passing only through some kinds, with the links into each."""
+    found: dict[int, list[Link]] = {}
+    todo = list(links)
+    while todo:
+        link = todo.pop()
+        known = found.setdefault(link.root, [])
+        fresh = all(other.layout != link.layout for other in known) and len(known) < _MOST_ENDS
+        known.append(link)
+        root = flow.roots[link.root]
+        if fresh and root.kind in through:
+            todo.extend(narrowed(flow, item, link) for item in root.links if item.part != "statistic")
+    return found
+
+
+def parameter_names(flow: Flow, parts: Iterable[Part]) -> tuple[str, ...]:
+    """Return the parameters among parts that are weights, not only scales of weights."""
+    listed = list(parts)
+    main = [part for part in listed if not part.role] or listed
+    return tuple(dict.fromkeys(flow.tape.values[part.leaf].name for part in main))
+
+
+def _some(names: Iterable[str]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(names))[:_MOST_NAMES]
+
+
+def _distinct(ends: Iterable[End]) -> tuple[End, ...]:
+    seen: dict[tuple[str, int, object], End] = {}
+    for end in ends:
+        seen.setdefault((end.kind, end.target, (end.links[0].layout, end.links[0].value)), end)
+        if len(seen) >= 4 * _MOST_ENDS:
+            break
+    return tuple(seen.values())

@@ -1,0 +1,165 @@
+"""What is known about one use of a parameter, as plain frozen records."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from goodinit.graph.expressions import Elementwise
+from goodinit.graph.layout import Span
+
+__all__ = ["Recurrence", "Residual", "Sink", "Source", "WeightUse"]
+
+
+@dataclass(frozen=True)
+class Source:
+    """What feeds a weight.
+
+    Attributes:
+        kind: ``"data"``, ``"weight"``, ``"norm"``, ``"residual"``, ``"attention"``, ``"gate"``,
+            ``"embedding"``, ``"recurrence"``, ``"learned"`` (a parameter used as a signal) or ``"mixed"``.
+        weights: the parameters that made it; for a residual stream those of its last branch.
+        activation: the elementwise function since then, None for the identity.
+        norm: the module (or operation) that normalized it, where `kind` is ``"norm"``.
+        stream: the residual stream, where `kind` is ``"residual"``.
+        pooled: whether positions were averaged, or the largest was picked, on the way.
+    """
+
+    kind: str
+    weights: tuple[str, ...] = ()
+    activation: Elementwise | None = None
+    norm: str | None = None
+    stream: int | None = None
+    pooled: bool = False
+
+
+@dataclass(frozen=True)
+class Sink:
+    """What a weight's result goes into.
+
+    Attributes:
+        kind: ``"weight"``, ``"norm"``, ``"residual"``, ``"attention_logits"``, ``"attention_mix"``,
+            ``"gate"`` (a product with another signal), ``"output"`` or ``"end"`` (nothing reads it).
+        weights: the parameters that read it, where `kind` is ``"weight"``.
+        activation: the elementwise function before that, None for the identity.
+        norm: the module (or operation) that normalizes it, where `kind` is ``"norm"``.
+    """
+
+    kind: str
+    weights: tuple[str, ...] = ()
+    activation: Elementwise | None = None
+    norm: str | None = None
+
+
+@dataclass(frozen=True)
+class Residual:
+    """A result that is added into a residual stream.
+
+    Attributes:
+        stream: the stream's number, from 0.
+        position: which addition of that stream this is, from 1.
+        of: how many additions the stream has.
+        scale: parameters that multiply the branch before it is added (LayerScale, ReZero).
+        shortcut: whether this weight projects the stream itself, as in a ResNet's downsampling.
+    """
+
+    stream: int
+    position: int
+    of: int
+    scale: tuple[str, ...] = ()
+    shortcut: bool = False
+
+
+@dataclass(frozen=True)
+class Recurrence:
+    """A weight's part in nn.RNN, LSTM or GRU.
+
+    `part` is ``"input"``, ``"hidden"`` or ``"projection"``; `gate` is ``"input"``, ``"forget"``,
+    ``"cell"``, ``"output"``, ``"reset"``, ``"update"``, ``"new"``, or empty where there are no gates.
+    """
+
+    part: str
+    gate: str
+    layer: int = 0
+    reverse: bool = False
+
+
+@dataclass(frozen=True)
+class WeightUse:
+    """One way in which a model uses a parameter, or one block of it.
+
+    Attributes:
+        name: the parameter's canonical name.
+        shape: the parameter's sizes.
+        block: the indices of the block in every dimension; None for the whole parameter.
+        op: ``"matmul"``, ``"convolution"``, ``"conv_transpose"``, ``"embedding"``, ``"bilinear"``,
+            ``"scale"`` (multiplies elementwise), ``"shift"`` (is added), ``"token"`` (joins the
+            signal as data does), or ``"other"``.
+        contracted: dimensions of the parameter that are summed over.
+        output: dimensions that index results.
+        batch: dimensions that pick one of several weights, such as experts or heads.
+        fan_in: mean number of this kind of weight that reach one result.
+        fan_out: mean number of results that one input reaches through this block.
+        groups: groups of a convolution.
+        stride: strides of a convolution.
+        module: the module that was running, by canonical name.
+        index: position of the operation in the order of execution.
+        calls: how often the same use occurs in one pass.
+        source: what feeds it.
+        sinks: what its result goes into, the principal one first.
+        attention: ``"q"``, ``"k"``, ``"v"``, ``"output"`` or empty.
+        gate: ``"gate"``, ``"value"`` or empty.
+        recurrence: its part in a recurrent layer.
+        residual: its place in a residual stream.
+        norm_before: the normalization that feeds it directly.
+        norm_after: the normalization that its result goes into.
+        head: whether its result is the model's output, with no weight after it.
+        of: for a scale or shift, the parameters whose result it changes.
+        through: operations that change the parameter's values before they are used.
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    op: str
+    fan_in: float
+    fan_out: float
+    source: Source
+    sinks: tuple[Sink, ...]
+    block: tuple[Span, ...] | None = None
+    contracted: tuple[int, ...] = ()
+    output: tuple[int, ...] = ()
+    batch: tuple[int, ...] = ()
+    groups: int = 1
+    stride: tuple[int, ...] = ()
+    module: str = ""
+    index: int = 0
+    calls: int = 1
+    attention: str = ""
+    gate: str = ""
+    recurrence: Recurrence | None = None
+    residual: Residual | None = None
+    norm_before: str | None = None
+    norm_after: str | None = None
+    head: bool = False
+    of: tuple[str, ...] = ()
+    through: tuple[str, ...] = ()
+
+    @property
+    def sink(self) -> Sink:
+        """The principal sink."""
+        return self.sinks[0]
+
+    @property
+    def contracts(self) -> bool:
+        """Whether the use connects inputs to results, rather than scaling or shifting them."""
+        return self.op in ("matmul", "convolution", "conv_transpose", "bilinear")
+
+    @property
+    def block_shape(self) -> tuple[int, ...]:
+        """Sizes of the block."""
+        return self.shape if self.block is None else tuple(span.size for span in self.block)
+
+    @property
+    def numel(self) -> int:
+        """Elements in the block."""
+        return math.prod(self.block_shape)

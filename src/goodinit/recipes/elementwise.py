@@ -1,0 +1,185 @@
+"""Parameters that scale, shift, or join the signal as data does, judged by their use alone.
+
+A gain that multiplies a signal starts where it changes nothing: 1, or 0 where the model
+adds one first. A parameter that is bent on the way (an exponential that sets a decay,
+a softmax, a complement 1 − p) has no such value: the author's own values stay, and where there
+are none to see (meta) it is left uncovered, so that the plan asks.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+
+from goodinit.graph import Graph, Place, WeightUse
+from goodinit.initializers import Constant, Keep, Normal
+from goodinit.recipes.decision import Decision
+from goodinit.recipes.intent import one_value
+from goodinit.recipes.lookups import LOGIT_BIAS_STD, biases_logits
+
+__all__ = ["plain_roles", "step_bias", "unknown_use"]
+
+# Positions and class tokens meet embeddings of unit scale: a fiftieth leaves them first say
+# and still tells positions apart (BERT and ViT start from the same number).
+_TOKEN_STD = 0.02
+
+# Operations on a parameter that pick or average its elements, so that a constant stays that constant.
+_PICKS = frozenset(
+    [
+        "index",
+        "index_select",
+        "gather",
+        "embedding",
+        "cat",
+        "stack",
+        "repeat",
+        "mean",
+        "roll",
+        "flip",
+        "upsample_bilinear2d",
+        "upsample_bicubic2d",
+        "upsample_linear1d",
+        "upsample_nearest2d",
+    ]
+)
+# Of those that change values, these leave a zero zero.
+_KEEP_ZERO = frozenset(["neg", "mul", "div", "sum", "tanh", "sin", "abs", "relu"])
+# The value that makes a gain 1 after what the model does to it; `add` is taken as 1 + gain.
+_NEUTRAL = {(): 1.0, ("add",): 0.0, ("exp",): 0.0}
+_NEUTRAL_WORDS = {
+    (): "multiplies {what}: 1 leaves it as it is",
+    ("add",): "1 plus it multiplies {what}: 0 leaves it as it is",
+    ("exp",): "its exponential multiplies {what}: 0 leaves it as it is",
+}
+_POSITIVE = ("exp", "softplus")
+# Beyond this, values on real memory look like memory that nobody filled.
+_LARGEST = 100.0
+_GUESS = "; a guess, since on meta the author's own value cannot be seen"
+
+
+def plain_roles(graph: Graph, place: Place) -> Decision | None:
+    """Decide for a parameter that scales, shifts, or joins the signal as data does.
+
+    Args:
+        graph: the traced model.
+        place: the parameter.
+
+    Returns:
+        The decision; None where the use tells nothing and there are no values to keep.
+    """
+    uses = graph[place.name]
+    principal = graph.principal(place.name)
+    if principal is None:
+        return None
+    if principal.op == "embedding":
+        return _table(place, principal)
+    if _bent(uses) or _steps(principal):
+        return _own_values(place, uses)
+    if principal.op == "scale":
+        return _gain(place, principal)
+    if principal.op not in ("shift", "token"):
+        return None
+    if principal.op == "shift" and sum(length > 1 for length in place.parameter.shape) <= 1:
+        if principal.source.kind == "norm":
+            return Decision(Constant(0.0), "a normalization's bias: 0 leaves it pure", default=0.0)
+        why = "added to a signal: zero, so that the weights alone set the scale"
+        return Decision(Constant(0.0), why)
+    return Decision(
+        Normal(0.0, _TOKEN_STD),
+        "positions or tokens that join the signal as data does: small and different",
+    )
+
+
+def step_bias(graph: Graph, place: Place) -> Decision | None:
+    """Decide for a layer's bias that sets the steps of a state-space recurrence.
+
+    Softplus makes it positive and an exponential makes it a decay, as Δ in Mamba (Gu & Dao 2023): the
+    values that the author put there stay. The rest is left to the layer's own rule.
+    """
+    uses = graph[place.name]
+    if place.parameter.dim() != 1 or not uses or not all(_steps(use) for use in uses):
+        return None
+    parameter = place.parameter
+    # A layer's constructor draws within ±1/√fan_in, at most 1; an author's steps lie beyond.
+    if not parameter.is_meta and bool((parameter.detach().abs() > 1).any()):
+        return _own_values(place, uses)
+    return Decision(
+        Constant(0.0),
+        "sets the step size of a recurrence, of which authors choose values that suit their data; 0 gives "
+        f"steps of order 1{_GUESS if parameter.is_meta else ''}",
+    )
+
+
+def unknown_use(graph: Graph | None, place: Place) -> str:
+    """Say in a clause why no rule covers a parameter, an empty string where there is nothing to add.
+
+    Args:
+        graph: the traced model, None where no example was given.
+        place: the parameter that is left uncovered.
+    """
+    if graph is None:
+        return "no example was given, and its layer's type tells nothing"
+    uses = graph[place.name]
+    if not uses:
+        return "the example never reaches it: give one that does, such as one with a mask"
+    through = next((use.through for use in uses if use.through), ())
+    if through:
+        return f"used only after {', '.join(through)}, so its author alone knows good values"
+    if any(_steps(use) for use in uses):
+        return "sets the step size of a recurrence, so its author alone knows good values"
+    return "its use in the network tells no role"
+
+
+def _table(place: Place, use: WeightUse) -> Decision:
+    width = float(math.prod(place.parameter.shape[1:]))
+    if biases_logits(use):
+        why = "added to attention logits: small, so that no position is preferred at the start"
+        return Decision(Normal(0.0, LOGIT_BIAS_STD), why, 1.0, width)
+    return Decision(Normal(0.0, 1.0), "a lookup sums nothing (fan_in 1)", 1.0, width)
+
+
+def _gain(place: Place, use: WeightUse) -> Decision:
+    through = _changes(use)
+    value = _NEUTRAL[through]
+    if use.source.kind == "norm":
+        one_plus = "1 plus it is " if through else ""
+        why = f"{one_plus}a normalization's gain: {value:g} leaves it pure"
+    else:
+        what = "a residual branch" if use.residual is not None and use.of else "a signal elementwise"
+        why = _NEUTRAL_WORDS[through].format(what=what) + (_GUESS if place.parameter.is_meta else "")
+    return Decision(Constant(value), why, default=value)
+
+
+def _changes(use: WeightUse) -> tuple[str, ...]:
+    return tuple(op for op in use.through if op not in _PICKS)
+
+
+def _bent(uses: tuple[WeightUse, ...]) -> bool:
+    """Tell whether a parameter goes through a function that leaves no neutral value, or two that disagree."""
+    gains = {_changes(use) for use in uses if use.op == "scale"}
+    if not gains <= _NEUTRAL.keys() or len({_NEUTRAL[through] for through in gains}) > 1:
+        return True
+    shifts = {op for use in uses if use.op in ("shift", "token") for op in _changes(use)}
+    return not shifts <= _KEEP_ZERO
+
+
+def _steps(use: WeightUse) -> bool:
+    """Tell whether a shift is made positive and then a decay: the step size or rate of a recurrence."""
+    if use.op != "shift" or use.sink.kind != "gate" or use.sink.activation is None:
+        return False
+    names = [sink.activation.name for sink in use.sinks if sink.activation is not None]
+    return use.sink.activation.name in _POSITIVE and any(name.startswith("exp ∘") for name in names)
+
+
+def _own_values(place: Place, uses: tuple[WeightUse, ...]) -> Decision | None:
+    """Keep what the model's own code put there, where it can be seen and looks like numbers."""
+    parameter = place.parameter
+    if parameter.is_meta or one_value(parameter) is not None or parameter.numel() == 0:
+        return None
+    with torch.no_grad():
+        if not bool(parameter.abs().max() <= _LARGEST):  # also where it is NaN
+            return None
+    through = next((use.through for use in uses if use.through), ())
+    use = f"used only after {', '.join(through)}" if through else "sets the step size of a recurrence"
+    return Decision(Keep(), f"kept as the model's own code set it: {use}, so no rule knows better values")

@@ -1,0 +1,117 @@
+"""Tables that are looked up: tokens, positions, types, and biases of attention."""
+
+from __future__ import annotations
+
+import math
+
+from goodinit.graph import Place, Use, WeightUse
+from goodinit.initializers import Initializer, Normal, ZeroRows
+from goodinit.recipes.decision import Decision
+from goodinit.recipes.travel import Travel, scale
+
+__all__ = ["LOGIT_BIAS_STD", "biases_logits", "lookup"]
+
+# Beside logits of unit variance a fiftieth prefers no position and still tells positions apart
+# (Swin draws its table of relative positions with the same number).
+LOGIT_BIAS_STD = 0.02
+
+
+def lookup(travel: Travel, place: Place, registered: Use) -> Decision | None:
+    """Decide for a table whose rows are picked by number.
+
+    A table that is also the output layer gets std = 1/√(m·d), which keeps logits at unit
+    variance (m: second moment of what the output layer reads, d its width). Tables that
+    are added to it get the same, so that none drowns the other; all others unit std.
+
+    Args:
+        travel: the traced network.
+        place: the parameter.
+        registered: the module that owns it; its ``padding_idx`` row stays zero.
+
+    Returns:
+        The decision, or None where nothing looks rows up.
+    """
+    uses = [use for use in travel.graph[place.name] if use.op == "embedding"]
+    if not uses:
+        return None
+    fan_in = 1.0
+    head = _head(travel, place.name)
+    if all(biases_logits(use) for use in uses):
+        std = LOGIT_BIAS_STD
+        why = (
+            "added to attention logits of unit variance: small, so that no position is preferred at the start"
+        )
+    elif head is not None:
+        fan_in, std = head.fan_in, _tied_std(travel, head)
+        why = (
+            f"also the output layer, which sums {fan_in:g} features{_size(travel, head)}: "
+            f"{_root(std)} keeps logits near 1"
+        )
+    else:
+        std, why = _start(travel, place.name, uses)
+    initializer: Initializer = Normal(0.0, std)
+    padding = getattr(registered.module, "padding_idx", None)
+    if isinstance(padding, int):
+        initializer, why = ZeroRows(initializer, (padding,)), f"{why}; padding row {padding} stays zero"
+    return Decision(initializer, why, fan_in, float(math.prod(place.parameter.shape[1:])))
+
+
+def biases_logits(use: WeightUse) -> bool:
+    """Tell whether what a use puts out is added to attention logits and goes nowhere else."""
+    return {sink.kind for sink in use.sinks} == {"attention_logits"}
+
+
+def _head(travel: Travel, name: str) -> WeightUse | None:
+    return next((use for use in travel.graph[name] if use.contracts and use.head), None)
+
+
+def _tied_std(travel: Travel, head: WeightUse) -> float:
+    return scale(1.0, travel.arriving(head)[0], head.fan_in)
+
+
+def _size(travel: Travel, head: WeightUse) -> str:
+    arriving = travel.arriving(head)[0]
+    return "" if math.isclose(arriving, 1.0, rel_tol=1e-6) else f" of second moment {arriving:.3g}"
+
+
+def _root(std: float) -> str:
+    inverse = std**-2 if std > 0 else 0.0
+    whole = inverse > 1.5 and math.isclose(inverse, round(inverse), rel_tol=1e-9)
+    return f"std 1/√{inverse:.0f}" if whole else f"std {std:.3g}"
+
+
+def _start(travel: Travel, name: str, uses: list[WeightUse]) -> tuple[float, str]:
+    """Return (std, why) of a table that is no output layer: unit, or that of a tied table beside it."""
+    own = _factor(travel, uses)
+    meets = _meets(uses)
+    for other, found in travel.graph.uses.items():
+        head = _head(travel, other)
+        looked = [use for use in found if use.op == "embedding"]
+        if other == name or head is None or not meets & _meets(looked):
+            continue
+        std = _tied_std(travel, head) * _factor(travel, looked) / own
+        return std, f"added to {other}, so of the same size (std {std * own:.3g}): neither drowns the other"
+    if not math.isclose(own, 1.0, rel_tol=1e-6):
+        return (
+            1 / own,
+            f"a lookup sums nothing and is then multiplied by {own:.3g}: std {1 / own:.3g} makes it 1",
+        )
+    return 1.0, "a lookup sums nothing (fan_in 1), so unit std starts the stream at second moment 1"
+
+
+def _factor(travel: Travel, uses: list[WeightUse]) -> float:
+    """Return the constant that multiplies looked-up rows before anything reads them."""
+    activation = uses[0].sink.activation
+    if activation is None or not activation.linear:
+        return 1.0
+    return math.sqrt(travel.passed(activation, 1.0)) or 1.0
+
+
+def _meets(uses: list[WeightUse]) -> set[object]:
+    """Return what reads the looked-up rows: tables that meet the same reader are added to each other."""
+    return {
+        (sink.kind, sink.norm or sink.weights)
+        for use in uses
+        for sink in use.sinks
+        if sink.kind in ("norm", "weight")
+    }
