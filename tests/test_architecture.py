@@ -57,6 +57,7 @@ UNRESTRICTED = frozenset({"cli", "__main__", "goodinit"})
 EXCEPTIONS: dict[tuple[str, str], str] = {
     ("records", "report"): "showing a record hands it to the room that draws, inside the method",
     ("init", "rng"): "a drop-in call turns one draw of torch's generator into a key and fills with it",
+    ("recipes", "theory"): "auto is theory applied to a traced graph: moments and operating points",
     ("init", "theory"): "calculate_gain asks for gains that torch does not know",
 }
 LAZY_ONLY = frozenset({("records", "report")})

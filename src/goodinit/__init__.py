@@ -15,8 +15,21 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from goodinit import errors, init, initializers, plans, recipes, records, report, rng, signals, theory
+    from goodinit import (
+        errors,
+        graph,
+        init,
+        initializers,
+        plans,
+        recipes,
+        records,
+        report,
+        rng,
+        signals,
+        theory,
+    )
     from goodinit.errors import GoodinitError
+    from goodinit.graph import trace
     from goodinit.plans import Plan, fill_
     from goodinit.plans.build import initialize, plan
     from goodinit.records import Report
@@ -33,6 +46,7 @@ __all__ = [
     "diagnose",
     "errors",
     "fill_",
+    "graph",
     "init",
     "initialize",
     "initializers",
@@ -45,6 +59,7 @@ __all__ = [
     "rng",
     "signals",
     "theory",
+    "trace",
 ]
 
 # Public name -> the module that offers it; a name that is absent here is a submodule.
@@ -59,6 +74,7 @@ _HOME = {
     "initialize": "goodinit.plans.build",
     "plan": "goodinit.plans.build",
     "probe": "goodinit.signals",
+    "trace": "goodinit.graph",
 }
 
 
