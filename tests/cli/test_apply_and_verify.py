@@ -180,3 +180,32 @@ def test_bad_use_gets_one_line_and_exit_code_2(run: Any, arguments: tuple[Any, .
     assert outcome.code == 2
     assert outcome.out == ""
     assert message in outcome.line
+
+
+@pytest.mark.parametrize(
+    ("option", "message"),
+    [
+        (("-o", "*.bias=1e39"), "Constant: 1e+39 is beyond the range of torch.float32"),
+        (("-o", "*.bias=Normal(std=1e39)"), "std must be finite"),
+        (("-o", "*.bias=1" + "0" * 400), "value must fit a float"),
+        (("--dtype", "float16", "-o", "*.bias=1e5"), "beyond the range of torch.float16"),
+        (("--plan", "deep.json"), "deep.json: not JSON"),
+    ],
+)
+def test_numbers_and_files_out_of_bounds_get_one_line_and_write_nothing(
+    run: Any, tmp_path: Path, option: tuple[str, ...], message: str
+) -> None:
+    (tmp_path / "deep.json").write_text("[" * 100_000)
+    outcome = run("apply", "models.py:mlp", "--out", "w.safetensors", *option)
+    assert outcome.code == 2
+    assert message in outcome.line
+    assert not (tmp_path / "w.safetensors").exists()
+
+
+@pytest.mark.parametrize("seed", ["9" * 30, "9" * 5000])
+def test_a_seed_that_none_of_our_files_can_carry_is_not_believed(run: Any, tmp_path: Path, seed: str) -> None:
+    model = load_model("models.py:mlp")
+    initialize(model)
+    noted = {"goodinit": "0", "recipe": "torch", "seed": seed, "plan": "0"}
+    save_file(dict(model.state_dict()), tmp_path / "w.safetensors", metadata=noted)
+    assert run("verify", "models.py:mlp", "--weights", "w.safetensors").code == 0

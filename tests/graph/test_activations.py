@@ -156,7 +156,7 @@ def test_pooling_keeps_the_function_before_it() -> None:
 
 def test_every_gated_unit_has_a_gate_and_a_value() -> None:
     for function in GATES.values():
-        bend = getattr(F, function, None) or getattr(torch, function, None)
+        bend = getattr(functional, function, None) or getattr(torch, function, None)
         if function in ("identity", "gelu_tanh") or bend is None:
             continue
 

@@ -69,7 +69,8 @@ def test_the_correlation_of_true_draws_is_seldom_called_unlikely(count: int) -> 
     by_limit = list(2 * stats.norm.sf(sizes * math.sqrt(count - 1)))
     for level in (1e-2, 1e-3, 1e-4):
         assert share_below(level, found) * 800 / SAMPLES <= most(level)
-    assert share_below(1e-4, by_limit) * 800 / SAMPLES > most(1e-4)  # the fault that the bound cures
+    if count <= 10:  # the fault that the bound cures; more values bring it further out
+        assert share_below(1e-4, by_limit) * 800 / SAMPLES > most(1e-4)
 
 
 @given(

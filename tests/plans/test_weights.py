@@ -96,3 +96,12 @@ def test_meta_weights_and_unwritable_places_are_refused(tmp_path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(CheckpointError, match="cannot write"):
         save_weights(nn.Linear(2, 2), tmp_path / "file" / "w.safetensors")
+
+
+@pytest.mark.parametrize("aliases", ["[1]", "{", '{"b": ["a"]}', '{"b": 5}', "[" * 50_000])
+def test_metadata_of_other_programs_is_left_alone(tmp_path, aliases: str) -> None:
+    from safetensors.torch import save_file
+
+    file = tmp_path / "w.safetensors"
+    save_file({"a": torch.ones(2)}, file, metadata={"aliases": aliases})
+    assert load_weights(file).keys() == {"a"}

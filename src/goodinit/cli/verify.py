@@ -116,5 +116,6 @@ def _read(weights: Path | None) -> tuple[dict[str, torch.Tensor], dict[str, str]
 
     with safe_open(weights, framework="pt") as opened:
         metadata: dict[str, str] = opened.metadata() or {}
-    ours = {"goodinit", "recipe", "seed", "plan"} <= set(metadata) and metadata["seed"].isdecimal()
-    return tensors, metadata if ours else {}
+    seed = metadata.get("seed", "")
+    ours = {"goodinit", "recipe", "plan"} <= set(metadata) and seed.isdecimal() and len(seed) <= 20
+    return tensors, metadata if ours and int(seed) < 2**64 else {}

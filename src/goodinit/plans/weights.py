@@ -95,10 +95,17 @@ def load_weights(path: str | Path) -> dict[str, torch.Tensor]:
     try:
         with safe_open(file, framework="pt") as opened:
             tensors = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118 - no mapping
-            aliases = json.loads((opened.metadata() or {}).get("aliases", "{}"))
+            noted = (opened.metadata() or {}).get("aliases", "{}")
     except (SafetensorError, OSError, ValueError) as error:
         raise CheckpointError(f"{file} is no readable safetensors file: {error}") from error
-    return {**tensors, **{alias: tensors[first] for alias, first in aliases.items() if first in tensors}}
+    try:
+        aliases = json.loads(noted)
+    except (ValueError, RecursionError):
+        aliases = None
+    # Another program's metadata of that name may mean something else.
+    named = aliases.items() if isinstance(aliases, dict) else ()
+    twins = {alias: tensors[first] for alias, first in named if isinstance(first, str) and first in tensors}
+    return {**tensors, **twins}
 
 
 def _load_torch(file: Path) -> dict[str, torch.Tensor]:

@@ -21,10 +21,10 @@ from goodinit.initializers import (
     Uniform,
 )
 from goodinit.recipes.decision import Decision, Recipe, Rule
-from goodinit.recipes.elementwise import step_bias
+from goodinit.recipes.elementwise import expert_bias, step_bias
 from goodinit.recipes.layers import Scheme, layer_rules
 from goodinit.recipes.lookups import lookup
-from goodinit.recipes.traced import blocks_or_one, by_use
+from goodinit.recipes.traced import Siblings, blocks_or_one, by_use
 from goodinit.recipes.travel import Travel, scale
 
 __all__ = ["AUTO", "auto"]
@@ -40,6 +40,8 @@ _UNTRACED = Scheme(
     "no rectifier follows, so gain 1",
     recurrent=Orthogonal(),
 )
+
+_UNREACHED = "the example shows no use of it, so the layer's type decides: He's gain √2 for a rectifier"
 
 
 def auto(
@@ -87,22 +89,21 @@ def auto(
     scheme = dataclasses.replace(_UNTRACED, forget_bias=forget_bias, horizon=horizon)
 
     def traced(graph: Graph) -> tuple[Rule, ...]:
-        travel = Travel(graph, objective)
+        travel, siblings = Travel(graph, objective), Siblings.of(graph)
+        unreached = dataclasses.replace(scheme, weight_why=_UNREACHED)
 
         def choose(use: WeightUse) -> tuple[Initializer, str]:
             return _chosen(travel, use, draws)
 
         def weights(place: Place, registered: Use) -> Decision | None:
-            if graph.principal(place.name) is None or _recurrent(graph, place):
+            if _recurrent(graph, place):
                 return None
-            if any(use.op == "embedding" for use in graph[place.name]):
-                return lookup(travel, place, registered)
-            return blocks_or_one(graph, place, choose)
+            return lookup(travel, place, registered) or blocks_or_one(graph, place, choose, siblings)
 
-        def steps(place: Place, registered: Use) -> Decision | None:
-            return step_bias(graph, place)
+        def biases(place: Place, registered: Use) -> Decision | None:
+            return expert_bias(graph, place, registered) or step_bias(graph, place, registered)
 
-        return weights, steps, *layer_rules(scheme), *by_use(scheme, graph)
+        return biases, weights, *layer_rules(unreached), *by_use(scheme, graph)
 
     return Recipe(
         "auto",

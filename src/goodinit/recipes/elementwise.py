@@ -12,13 +12,14 @@ import math
 
 import torch
 
-from goodinit.graph import Graph, Place, WeightUse
+from goodinit.graph import Graph, Place, Use, WeightUse
+from goodinit.graph.layers import module_fans
 from goodinit.initializers import Constant, Keep, Normal
 from goodinit.recipes.decision import Decision
 from goodinit.recipes.intent import one_value
 from goodinit.recipes.lookups import LOGIT_BIAS_STD, biases_logits
 
-__all__ = ["plain_roles", "step_bias", "unknown_use"]
+__all__ = ["expert_bias", "plain_roles", "step_bias", "unknown_use"]
 
 # Positions and class tokens meet embeddings of unit scale: a fiftieth leaves them first say
 # and still tells positions apart (BERT and ViT start from the same number).
@@ -26,25 +27,11 @@ _TOKEN_STD = 0.02
 
 # Operations on a parameter that pick or average its elements, so that a constant stays that constant.
 _PICKS = frozenset(
-    [
-        "index",
-        "index_select",
-        "gather",
-        "embedding",
-        "cat",
-        "stack",
-        "repeat",
-        "mean",
-        "roll",
-        "flip",
-        "upsample_bilinear2d",
-        "upsample_bicubic2d",
-        "upsample_linear1d",
-        "upsample_nearest2d",
-    ]
+    {"index", "index_select", "gather", "embedding", "cat", "stack", "repeat", "mean", "roll", "flip"}
+    | {f"upsample_{how}" for how in ("nearest1d", "nearest2d", "linear1d", "bilinear2d", "bicubic2d")}
 )
 # Of those that change values, these leave a zero zero.
-_KEEP_ZERO = frozenset(["neg", "mul", "div", "sum", "tanh", "sin", "abs", "relu"])
+_KEEP_ZERO = frozenset({"neg", "mul", "div", "sum", "tanh", "sin", "abs", "relu"})
 # The value that makes a gain 1 after what the model does to it; `add` is taken as 1 + gain.
 _NEUTRAL = {(): 1.0, ("add",): 0.0, ("exp",): 0.0}
 _NEUTRAL_WORDS = {
@@ -91,14 +78,29 @@ def plain_roles(graph: Graph, place: Place) -> Decision | None:
     )
 
 
-def step_bias(graph: Graph, place: Place) -> Decision | None:
+def expert_bias(graph: Graph, place: Place, registered: Use) -> Decision | None:
+    """Decide for the biases of a stack of experts, (experts, outputs), beside their weights."""
+    shape = tuple(place.parameter.shape)
+    if len(shape) != 2 or not graph[place.name] or any(use.contracts for use in graph[place.name]):
+        return None
+    for local in registered.module._parameters:
+        beside = f"{registered.module_name}.{local}" if registered.module_name else local
+        for use in graph[beside]:
+            stacked = use.contracts and len(use.shape) == 3 and use.shape[0] == shape[0]
+            if stacked and shape[1] in use.shape[1:]:
+                why = f"bias of each of {shape[0]} experts: zero, so that the weights alone set the scale"
+                return Decision(Constant(0.0), why)
+    return None
+
+
+def step_bias(graph: Graph, place: Place, registered: Use) -> Decision | None:
     """Decide for a layer's bias that sets the steps of a state-space recurrence.
 
     Softplus makes it positive and an exponential makes it a decay, as Δ in Mamba (Gu & Dao 2023): the
     values that the author put there stay. The rest is left to the layer's own rule.
     """
     uses = graph[place.name]
-    if place.parameter.dim() != 1 or not uses or not all(_steps(use) for use in uses):
+    if module_fans(registered.module) is None or not uses or not all(_steps(use) for use in uses):
         return None
     parameter = place.parameter
     # A layer's constructor draws within ±1/√fan_in, at most 1; an author's steps lie beyond.

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 
+from torch import nn
+
 from goodinit.graph import Place, Use, WeightUse
 from goodinit.initializers import Initializer, Normal, ZeroRows
 from goodinit.recipes.decision import Decision
@@ -31,7 +33,7 @@ def lookup(travel: Travel, place: Place, registered: Use) -> Decision | None:
     Returns:
         The decision, or None where nothing looks rows up.
     """
-    uses = [use for use in travel.graph[place.name] if use.op == "embedding"]
+    uses = [use for use in travel.graph[place.name] if _looks_up(use, registered)]
     if not uses:
         return None
     fan_in = 1.0
@@ -54,6 +56,13 @@ def lookup(travel: Travel, place: Place, registered: Use) -> Decision | None:
     if isinstance(padding, int):
         initializer, why = ZeroRows(initializer, (padding,)), f"{why}; padding row {padding} stays zero"
     return Decision(initializer, why, fan_in, float(math.prod(place.parameter.shape[1:])))
+
+
+def _looks_up(use: WeightUse, registered: Use) -> bool:
+    """Tell whether a use picks rows, or adds rows that code cut out of an nn.Embedding itself."""
+    return use.op == "embedding" or (
+        use.op in ("shift", "token") and isinstance(registered.module, nn.Embedding)
+    )
 
 
 def biases_logits(use: WeightUse) -> bool:

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import dataclasses
+import re
 from collections.abc import Callable
+from dataclasses import dataclass
 
 from goodinit.graph import Graph, Place, Use, WeightUse
 from goodinit.initializers import Blocks, Initializer
 from goodinit.recipes.decision import Decision, Rule
-from goodinit.recipes.elementwise import plain_roles
+from goodinit.recipes.elementwise import expert_bias, plain_roles
 from goodinit.recipes.layers import Scheme
 
-__all__ = ["blocks_or_one", "by_use", "described"]
+__all__ = ["Siblings", "blocks_or_one", "by_use", "described"]
 
 #: An initializer and its reason for one contraction.
 Chooser = Callable[[WeightUse], tuple[Initializer, str]]
@@ -30,17 +33,62 @@ def by_use(scheme: Scheme, graph: Graph) -> tuple[Rule, ...]:
             return scheme.weight, scheme.weight_why
         return scheme.projection, scheme.projection_why
 
+    siblings = Siblings.of(graph)
+
     def contraction(place: Place, registered: Use) -> Decision | None:
-        return blocks_or_one(graph, place, choose)
+        return blocks_or_one(graph, place, choose, siblings)
 
-    return contraction, lambda place, use: plain_roles(graph, place)
+    def bias(place: Place, registered: Use) -> Decision | None:
+        return expert_bias(graph, place, registered)
+
+    return contraction, bias, lambda place, use: plain_roles(graph, place)
 
 
-def blocks_or_one(graph: Graph, place: Place, choose: Chooser) -> Decision | None:
+@dataclass(frozen=True)
+class Siblings:
+    """Which reached weight stands for one that the example never reaches, such as an expert without a token.
+
+    Siblings have the same shape and names that differ in one number, such as an expert's.
+    """
+
+    found: dict[tuple[str, str, tuple[int, ...]], str]
+
+    @classmethod
+    def of(cls, graph: Graph) -> Siblings:
+        """Index a graph's weights; empty where the example reaches all."""
+        found: dict[tuple[str, str, tuple[int, ...]], str] = {}
+        for name, uses in graph.uses.items() if graph.unreached else ():
+            if any(use.contracts for use in uses):
+                for around in _around_numbers(name):
+                    found.setdefault((*around, uses[0].shape), name)
+        return cls(found)
+
+    def __call__(self, place: Place) -> str | None:
+        """Return the sibling's name, the one that differs in the last number if there is one."""
+        keys = ((*around, tuple(place.parameter.shape)) for around in _around_numbers(place.name))
+        return next((self.found[key] for key in keys if key in self.found), None)
+
+
+def _around_numbers(name: str) -> list[tuple[str, str]]:
+    """Return what stands before and after each number in a name, for the last number first."""
+    parts = re.split(r"(\d+)", name)
+    return [("".join(parts[:at]), "".join(parts[at + 1 :])) for at in range(len(parts) - 2, 0, -2)]
+
+
+def blocks_or_one(graph: Graph, place: Place, choose: Chooser, siblings: Siblings) -> Decision | None:
     """Decide for a parameter that contracts: one initializer, or one for each block of a packed one."""
-    uses = [use for use in graph[place.name] if use.contracts]
+    sibling = None if place.name in graph.uses else siblings(place)
+    uses = [use for use in graph[sibling or place.name] if use.contracts]
     if not uses:
         return None
+    decision = _contraction(uses, place, choose)
+    if sibling is None:
+        return decision
+    why = f"{decision.why}; judged by {sibling}, since the example never reaches this one"
+    return dataclasses.replace(decision, why=why)
+
+
+def _contraction(uses: list[WeightUse], place: Place, choose: Chooser) -> Decision:
     principal = uses[0]
     packed = _packed(uses, tuple(place.parameter.shape))
     if packed is None:
