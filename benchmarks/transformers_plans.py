@@ -3,7 +3,8 @@
 Each configuration is built from published sizes under ``torch.device("meta")``, given an
 input without values, traced and planned. Nothing is downloaded. Columns:
 
-- seconds: one call of `goodinit.plan`, the trace included (bound 10); cpu: its processor time, for busy machines;
+- seconds: one call of `goodinit.plan`, the trace included (bound 10); cpu: its processor
+  time, the fairer figure on a busy machine;
 - trace: rows whose parameter the trace saw in use; type: rows that it never reached, so that
   the layer's type or a sibling decides; kept: rows that stay as the author set them; asked:
   rows that an override covers, because only the author knows the values (decays of
@@ -326,11 +327,11 @@ def main() -> None:
     rows = {}
     for name in chosen:
         row = rows[name] = measure(PUBLISHED[name])
+        times = f"{row['seconds']:8.1f} {row['cpu_seconds']:5.1f}"
+        counts = f"{row['trace']:6} {row['type']:5} {row['kept']:5} {row['asked']:6} {row['uncovered']:5}"
+        size = f"{row['parameters'] / 1e9:10.2f}B"
         print(
-            f"{name:18} {row['family']:12} {row['parameters'] / 1e9:10.2f}B {row['seconds']:8.1f} {row['cpu_seconds']:5.1f} "
-            f"{row['rows']:6} {row['trace']:6} {row['type']:5} {row['kept']:5} {row['asked']:6} "
-            f"{row['uncovered']:5}  {row['ran']}",
-            flush=True,
+            f"{name:18} {row['family']:12} {size} {times} {row['rows']:6} {counts}  {row['ran']}", flush=True
         )
     complete = sum(row["uncovered"] == 0 for row in rows.values())
     fast = sum(row["seconds"] < SECONDS for row in rows.values())

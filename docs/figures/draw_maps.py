@@ -221,7 +221,7 @@ def phases() -> Figure:
         strict=False,
     ):
         right.plot(fine, [getattr(s, field) for s in scales], color=colour, linestyle=dash, label=label)
-    right.axvline(edge, color=GREY, linewidth=1)
+    right.axvline(edge, ymax=0.75, color=GREY, linewidth=1)
     right.set(yscale="log", ylim=(0.3, 3e4))
     title = "Near the critical line signals travel deepest"
     finish(right, title, f"σ_w (tanh, σ_b = {bias})", "layers for a change by a factor e", "upper right")

@@ -372,7 +372,7 @@ class TestStateSpace:
         model = family.model("mamba", "meta")
         graph = trace(model, family.example)
         place = next(place for place in places(model) if "A_log" in place.name)
-        assert unknown_use(graph, place) == "used only after exp, neg, so its author alone knows good values"
+        assert unknown_use(graph, place) == "used after exp, neg, so its author alone knows good values"
         assert "no example was given" in unknown_use(None, place)
         masked = FAMILIES["dinov2"].model("dinov2", "meta")
         token = next(place for place in places(masked) if "mask_token" in place.name)

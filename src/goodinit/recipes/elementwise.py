@@ -30,13 +30,14 @@ _PICKS = frozenset(
     {"index", "index_select", "gather", "embedding", "cat", "stack", "repeat", "mean", "roll", "flip"}
     | {f"upsample_{how}" for how in ("nearest1d", "nearest2d", "linear1d", "bilinear2d", "bicubic2d")}
 )
-# Of those that change values, these leave a zero zero.
-_KEEP_ZERO = frozenset({"neg", "mul", "div", "sum", "tanh", "sin", "abs", "relu"})
+# What may happen to positions, tokens and biases: their scale stays a choice of ours.
+_PLAIN = _PICKS | {"neg", "mul", "div", "add", "sub", "rsub", "sum", "tanh", "sin", "abs", "relu"}
+_PLAIN |= {"linalg_vector_norm", "clamp", "clamp_min", "native_layer_norm"}
 # The value that makes a gain 1 after what the model does to it; `add` is taken as 1 + gain.
 _NEUTRAL = {(): 1.0, ("add",): 0.0, ("exp",): 0.0}
 _NEUTRAL_WORDS = {
     (): "multiplies {what}: 1 leaves it as it is",
-    ("add",): "1 plus it multiplies {what}: 0 leaves it as it is",
+    ("add",): "multiplies {what} after a constant is added, taken as 1: 0 leaves it as it is",
     ("exp",): "its exponential multiplies {what}: 0 leaves it as it is",
 }
 _POSITIVE = ("exp", "softplus")
@@ -114,7 +115,7 @@ def step_bias(graph: Graph, place: Place, registered: Use) -> Decision | None:
 
 
 def unknown_use(graph: Graph | None, place: Place) -> str:
-    """Say in a clause why no rule covers a parameter, an empty string where there is nothing to add.
+    """Say in a clause why no rule covers a parameter.
 
     Args:
         graph: the traced model, None where no example was given.
@@ -127,7 +128,7 @@ def unknown_use(graph: Graph | None, place: Place) -> str:
         return "the example never reaches it: give one that does, such as one with a mask"
     through = next((use.through for use in uses if use.through), ())
     if through:
-        return f"used only after {', '.join(through)}, so its author alone knows good values"
+        return f"used after {', '.join(through)}, so its author alone knows good values"
     if any(_steps(use) for use in uses):
         return "sets the step size of a recurrence, so its author alone knows good values"
     return "its use in the network tells no role"
@@ -145,8 +146,8 @@ def _gain(place: Place, use: WeightUse) -> Decision:
     through = _changes(use)
     value = _NEUTRAL[through]
     if use.source.kind == "norm":
-        one_plus = "1 plus it is " if through else ""
-        why = f"{one_plus}a normalization's gain: {value:g} leaves it pure"
+        added = " (the model adds a constant first, taken as 1)" if through else ""
+        why = f"a normalization's gain{added}: {value:g} leaves it pure"
     else:
         what = "a residual branch" if use.residual is not None and use.of else "a signal elementwise"
         why = _NEUTRAL_WORDS[through].format(what=what) + (_GUESS if place.parameter.is_meta else "")
@@ -162,8 +163,7 @@ def _bent(uses: tuple[WeightUse, ...]) -> bool:
     gains = {_changes(use) for use in uses if use.op == "scale"}
     if not gains <= _NEUTRAL.keys() or len({_NEUTRAL[through] for through in gains}) > 1:
         return True
-    shifts = {op for use in uses if use.op in ("shift", "token") for op in _changes(use)}
-    return not shifts <= _KEEP_ZERO
+    return any(not _PLAIN.issuperset(use.through) for use in uses if use.op in ("shift", "token"))
 
 
 def _steps(use: WeightUse) -> bool:
@@ -183,5 +183,5 @@ def _own_values(place: Place, uses: tuple[WeightUse, ...]) -> Decision | None:
         if not bool(parameter.abs().max() <= _LARGEST):  # also where it is NaN
             return None
     through = next((use.through for use in uses if use.through), ())
-    use = f"used only after {', '.join(through)}" if through else "sets the step size of a recurrence"
+    use = f"used after {', '.join(through)}" if through else "sets the step size of a recurrence"
     return Decision(Keep(), f"kept as the model's own code set it: {use}, so no rule knows better values")

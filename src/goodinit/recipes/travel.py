@@ -211,14 +211,14 @@ class Travel:
                 return (
                     f"; over {length} plain layers no scale holds {activation.name}: predicted changes are "
                     f"×{point.gradient_factor:.2g} for the gradient's second moment and "
-                    f"×{min(point.chi_par**length, 1e300):.2g} for an error in the signal's; normalization, "
+                    f"×{math.exp(min(length * math.log(max(abs(point.chi_par), 1e-300)), 690)):.2g} for an error in the signal's; normalization, "
                     "residual connections or another activation would help"
                 )
         return ""
 
 
 def unmirrors(activation: Elementwise | None) -> bool:
-    """Tell whether φ(x) − φ(−x) is a multiple of x while φ itself is not: ReLU and its leaky relatives."""
+    """Tell whether φ(x) − φ(−x) is a multiple of x while φ itself is not: ReLU, GELU, SiLU, Softplus."""
     if activation is None:
         return False
     # From far below to far above any usual kink or threshold.

@@ -40,7 +40,7 @@ class OperatingPoint:
         q: second moment of the pre-activations, the same in every layer.
         sigma_w: multiplier of the weights' std 1/√fan_in that holds it.
         chi_perp: factor of the gradient's second moment per layer.
-        chi_par: factor of a small error in q per layer; below 1 errors heal.
+        chi_par: factor of a small error in q per layer; within ±1 errors heal.
         depth: number of layers.
         gradient_factor: χ_perp^depth, the predicted change of the gradient's second moment.
         good: True where gradient and errors stay within bounds over the whole depth.
@@ -89,14 +89,19 @@ def _chosen(function: Activation, depth: int) -> OperatingPoint:
             f"{function.name} passes no signal at any second moment from {_GRID[0]:g} to {_GRID[-1]:g}"
         )
     good = [point for point in candidates if point.good]
-    steady = [p for p in good if p.depth * math.log(p.chi_par) <= math.log(_STEADY_ERROR_FACTOR)]
+    steady = [p for p in good if p.depth * _growth(p.chi_par) <= math.log(_STEADY_ERROR_FACTOR)]
     if good := steady or good:
         return min(good, key=lambda point: abs(math.log(point.q)))
     return min(candidates, key=_cost)
 
 
 def _cost(point: OperatingPoint) -> float:
-    return abs(math.log(point.gradient_factor)) + point.depth * max(0.0, math.log(point.chi_par))
+    return point.depth * (abs(math.log(point.chi_perp)) + max(0.0, _growth(point.chi_par)))
+
+
+def _growth(par: float) -> float:
+    """Return ln|χ_par|: an error that changes sign at each layer grows or shrinks like any other."""
+    return math.log(max(abs(par), 1e-300))
 
 
 def _candidates(function: Activation, depth: int) -> Iterator[OperatingPoint]:
@@ -116,7 +121,8 @@ def _root(function: Activation, low: float, high: float) -> float:
 
     def excess(log_q: float) -> float:
         found = moments(function, math.exp(log_q))
-        return math.log(math.exp(log_q) * found.derivative_second_moment / found.second_moment)
+        back = found.inputs * found.derivative_second_moment
+        return math.log(math.exp(log_q) * back / found.second_moment)
 
     return math.exp(brentq(excess, math.log(low), math.log(high), xtol=1e-10))
 
@@ -131,8 +137,8 @@ def _at(function: Activation, q: float, depth: int) -> OperatingPoint | None:
     sigma_w = math.sqrt(q) / math.sqrt(found.second_moment)
     if not sigma_w < 1e30:
         return None
-    chi = sigma_w**2 * found.derivative_second_moment
-    par = max(chi_par(function, q, sigma_w), 1e-12)
+    chi = sigma_w**2 * found.inputs * found.derivative_second_moment
+    par = chi_par(function, q, sigma_w)
     exponent = depth * math.log(chi)
     return OperatingPoint(
         q=q,
@@ -141,5 +147,5 @@ def _at(function: Activation, q: float, depth: int) -> OperatingPoint | None:
         chi_par=par,
         depth=depth,
         gradient_factor=math.exp(min(max(exponent, -700.0), 700.0)),
-        good=abs(exponent) <= math.log(_GRADIENT_FACTOR) and depth * math.log(par) <= math.log(_ERROR_FACTOR),
+        good=abs(exponent) <= math.log(_GRADIENT_FACTOR) and depth * _growth(par) <= math.log(_ERROR_FACTOR),
     )
