@@ -289,8 +289,11 @@ class TestLookups:
         assert std(planned("t5"), "shared.weight") == pytest.approx(1.0)
 
     def test_tables_of_relative_positions_hardly_move_attention(self) -> None:
-        rows = [row for row in planned("swin") if "relative_position_bias_table" in row.name]
-        assert rows
+        swin = [row for row in planned("swin") if "relative_position_bias_table" in row.name]
+        t5 = [row for row in planned("t5") if "relative_attention_bias" in row.name]
+        assert len(swin) == 4  # one for each layer
+        assert len(t5) == 2  # the first layer's serves all, in the encoder and in the decoder
+        rows = swin + t5
         assert all(row.initializer == Normal(0.0, 0.02) and "logits" in row.why for row in rows)
 
 

@@ -208,10 +208,11 @@ class Travel:
         for activation in (use.source.activation, use.sink.activation):
             point = self.point(activation, use)
             if activation is not None and point is not None and not point.good:
+                errors = math.exp(min(length * math.log(max(abs(point.chi_par), 1e-300)), 690))
                 return (
                     f"; over {length} plain layers no scale holds {activation.name}: predicted changes are "
                     f"×{point.gradient_factor:.2g} for the gradient's second moment and "
-                    f"×{math.exp(min(length * math.log(max(abs(point.chi_par), 1e-300)), 690)):.2g} for an error in the signal's; normalization, "
+                    f"×{errors:.2g} for an error in the signal's; normalization, "
                     "residual connections or another activation would help"
                 )
         return ""
