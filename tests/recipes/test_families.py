@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
 from collections.abc import Callable
 from typing import Any
@@ -184,6 +185,7 @@ STATE_SPACE = {
 }
 
 
+@functools.cache  # plans are values
 def planned(kind: str, device: str = "meta") -> Plan:
     family = (FAMILIES | STATE_SPACE)[kind]
     return plan(family.model(kind, device), "auto", example=family.example)

@@ -56,8 +56,12 @@ class Span:
         """Return whether every index of the other span is in this one."""
         if self.repeats == 1:
             return self.start <= other.start and other.stop <= self.start + self.length
-        mine = self.runs()
-        return all(any(a <= start and stop <= b for a, b in mine) for start, stop in other.runs())
+        for start, stop in other.runs():
+            # The last of this span's runs that begins at or before it reaches farthest.
+            run = min((start - self.start) // self.period, self.repeats - 1)
+            if not (run >= 0 and stop <= self.start + run * self.period + self.length):
+                return False
+        return True
 
 
 @dataclass(frozen=True)

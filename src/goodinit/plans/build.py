@@ -8,7 +8,7 @@ from typing import Any
 from torch import nn
 
 from goodinit.errors import ArgumentError, UncoveredError, WrongTypeError
-from goodinit.graph import Place, places, trace
+from goodinit.graph import Graph, Place, places, trace
 from goodinit.graph.layers import shape_fans
 from goodinit.graph.places import unwrapped
 from goodinit.initializers import Initializer, Keep, as_initializer
@@ -71,7 +71,7 @@ def plan(
         if decisions[place.name] is None and not rescued & {place.name, *place.aliases}
     ]
     if missing:
-        raise UncoveredError(_uncovered_message(chosen, missing))
+        raise UncoveredError(_uncovered_message(chosen, missing, graph))
 
     rows = []
     for place in found:
@@ -138,7 +138,7 @@ def _row(place: Place, asked: Initializer, why: str, fan_in: float | None, fan_o
     )
 
 
-def _uncovered_message(recipe: Recipe, missing: Sequence[Place]) -> str:
+def _uncovered_message(recipe: Recipe, missing: Sequence[Place], graph: Graph | None) -> str:
     lines = [
         f"recipe {recipe.name!r} has no rule for {len(missing)} parameter{'s' if len(missing) > 1 else ''}:"
     ]
@@ -146,7 +146,7 @@ def _uncovered_message(recipe: Recipe, missing: Sequence[Place]) -> str:
     width = max(len(place.name) for place in shown)
     for place in shown:
         shape, owner = tuple(place.parameter.shape), type(place.uses[0].module).__name__
-        lines.append(f"  {place.name:{width}}  {shape!s:16} in {owner}{_hint(place)}")
+        lines.append(f"  {place.name:{width}}  {shape!s:16} in {owner}{_hint(place, graph)}")
     if len(missing) > 20:
         lines.append(f"  … and {len(missing) - 20} more")
     first = missing[0].name
@@ -158,9 +158,12 @@ def _uncovered_message(recipe: Recipe, missing: Sequence[Place]) -> str:
     return "\n".join(lines)
 
 
-def _hint(place: Place) -> str:
+def _hint(place: Place, graph: Graph | None) -> str:
+    from goodinit.recipes.elementwise import unknown_use
     from goodinit.recipes.intent import one_value
 
+    if graph is not None:
+        return f" ({unknown_use(graph, place)})"
     if place.parameter.is_meta:
         return " (meta: no values to judge by)"
     value = one_value(place.parameter)

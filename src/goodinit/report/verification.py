@@ -33,9 +33,8 @@ def verification(outcome: Verification, *, full: bool = False) -> RenderableType
     rate = f"false-alarm rate {number(outcome.false_alarm_rate)} over all rows"
     how = f"{exact} exact, {len(passed) - exact} by statistics; {rate}"
     if passed and not failures:
-        parts.append(
-            Text.assemble((f"All {count(total, 'parameter')} follow the plan", "bold green"), f" ({how}).")
-        )
+        who = "The one parameter follows" if total == 1 else f"All {count(total, 'parameter')} follow"
+        parts.append(Text.assemble((f"{who} the plan", "bold green"), f" ({how})."))
     else:
         parts.append(Text.assemble((f"{count(len(passed), 'parameter')} passed", "green"), f" ({how})."))
     if full and passed:

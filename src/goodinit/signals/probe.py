@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from goodinit.errors import ArgumentError, ExampleError, TensorError, WrongTypeError
+from goodinit.graph.places import unwrapped
 from goodinit.records import LayerSignal, Moments, ParameterSignal
 from goodinit.signals.batches import Example, given, proposals
 from goodinit.signals.moments import flat_real, moments, varying_part
@@ -91,7 +92,7 @@ def probe(
         raise WrongTypeError(f"model: expected a torch.nn.Module, got {type(model).__name__}")
     if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed < 2**63:
         raise ArgumentError(f"seed: expected an integer from 0 to 2**63 - 1, got {seed!r}")
-    model = _unwrapped(model)
+    model = unwrapped(model)
     _materialised(model)
     inputs, target, has_target = split_batch(batch, loss)
     versions = [parameter._version for parameter in model.parameters()]
@@ -124,17 +125,6 @@ def probe(
         input_varying=varying_part(fed[0]) if fed else None,
         notes=tuple(notes),
     )
-
-
-def _unwrapped(model: nn.Module) -> nn.Module:
-    """Look through torch.compile, DataParallel and DistributedDataParallel."""
-    while True:
-        if isinstance(inner := getattr(model, "_orig_mod", None), nn.Module):
-            model = inner
-        elif isinstance(model, nn.DataParallel | nn.parallel.DistributedDataParallel):
-            model = model.module
-        else:
-            return model
 
 
 def _eager(model: nn.Module) -> AbstractContextManager[Any]:
