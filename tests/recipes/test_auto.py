@@ -128,6 +128,32 @@ def test_a_thousand_linear_convolutions_keep_the_norm() -> None:
         assert float(model(x).norm() / x.norm()) == pytest.approx(1.0, abs=1e-3)
 
 
+def test_a_thousand_tanh_convolutions_follow_the_predicted_second_moment() -> None:
+    channels, depth = 64, 1000
+    layers = [nn.Conv1d(channels, channels, 3, padding=1, bias=False) for _ in range(depth)]
+    model = nn.Sequential(*(module for layer in layers for module in (layer, nn.Tanh())))
+    made = initialize(model, "auto", example=torch.zeros(1, channels, 6))
+    point = goodinit.theory.operating_point("tanh", depth)
+    assert made["2.weight"].initializer.gain == pytest.approx(point.sigma_w)
+
+    def followed() -> bool:
+        """Whether the pre-activations of all layers but the last (it feeds the output) stay within 10 %."""
+        x = torch.randn(4, channels, 16, generator=torch.Generator().manual_seed(0))
+        with torch.no_grad():
+            for layer in layers[:-1]:
+                x = layer(x)
+                if abs(float(x.square().mean()) / point.q - 1) > 0.1:
+                    return False
+                x = torch.tanh(x)
+        return True
+
+    assert followed()
+    with torch.no_grad():
+        for layer in layers[1:]:
+            layer.weight.mul_(1.01)  # the planted fault
+    assert not followed()
+
+
 def test_first_and_last_layers_enter_and_leave_the_operating_point() -> None:
     model = plain(nn.Tanh, 64, 50)
     made = plan(model, auto(draws="normal"), example=torch.zeros(2, 64))

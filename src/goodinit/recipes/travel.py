@@ -22,9 +22,7 @@ from goodinit.errors import GoodinitError
 from goodinit.graph import Elementwise, Graph, Sink, Source, WeightUse
 from goodinit.theory import OperatingPoint, moments, operating_point
 
-__all__ = ["Objective", "Travel"]
-
-Objective = str
+__all__ = ["Travel"]
 
 
 # In so short a chain no error grows: it runs at second moment 1.
