@@ -25,7 +25,8 @@ from goodinit.recipes.elementwise import expert_bias, step_bias
 from goodinit.recipes.layers import Scheme, layer_rules
 from goodinit.recipes.lookups import lookup
 from goodinit.recipes.traced import Siblings, blocks_or_one, by_use
-from goodinit.recipes.travel import Travel, scale
+from goodinit.recipes.travel import Travel, activation_like, scale
+from goodinit.theory import moments
 
 __all__ = ["AUTO", "auto"]
 
@@ -128,16 +129,13 @@ def _chosen(travel: Travel, use: WeightUse, draws: Draws | None) -> tuple[Initia
     drawn = _drawn(std, travel, use, draws)
     if isinstance(drawn, LooksLinear):
         why = (
-            f"one of {travel.length(use)} plain rectifier layers: mirrored in signs, the chain is linear and "
+            f"one of {travel.length(use)} plain layers after rectifiers: mirrored in signs, the chain is linear and "
             "isometric at the start, so that different inputs stay different"
         )
     return drawn, why
 
 
 def _backward(travel: Travel, use: WeightUse, draws: Draws | None) -> tuple[Initializer, str]:
-    from goodinit.recipes.travel import activation_like
-    from goodinit.theory import moments
-
     slope = 1.0
     if use.sink.activation is not None:
         slope = moments(activation_like(use.sink.activation), 1.0).derivative_second_moment
