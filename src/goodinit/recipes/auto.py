@@ -129,8 +129,8 @@ def _chosen(travel: Travel, use: WeightUse, draws: Draws | None) -> tuple[Initia
     drawn = _drawn(std, travel, use, draws)
     if isinstance(drawn, LooksLinear):
         why = (
-            f"one of {travel.length(use)} plain layers after rectifiers: mirrored in signs, the chain is linear "
-            "and isometric at the start, so that different inputs stay different"
+            f"one of {travel.length(use)} plain layers after rectifiers: mirrored in signs, the chain is "
+            "linear and isometric at the start, so that different inputs stay different"
         )
     return drawn, why
 
