@@ -49,6 +49,7 @@ MAY_IMPORT: dict[str, frozenset[str]] = {
         }
     ),
     "report": frozenset(),
+    "integrations": frozenset({"signals", "report"}),
 }
 OPEN_TO_ALL = frozenset({"errors", "records", "files"})
 # The command line and the package's own front door (`goodinit/__init__.py`) may use anything.
