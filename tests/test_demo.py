@@ -23,7 +23,7 @@ from goodinit.records import from_jsonable
 ROOT = Path(__file__).resolve().parent.parent
 EXAMPLES = ROOT / "examples"
 SHOWN = ROOT / "docs" / "demo_output.txt"
-BEFORE, AFTER = "PyTorch default", "kaiming_normal"
+BEFORE, AFTER = "PyTorch default", "auto"
 
 pytest.importorskip("sklearn", reason="the demo needs goodinit[demo]")
 pytest.importorskip("matplotlib", reason="the demo needs goodinit[demo]")

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
         graph,
         init,
         initializers,
+        integrations,
         plans,
         recipes,
         records,
@@ -33,12 +34,13 @@ if TYPE_CHECKING:
     from goodinit.plans import Plan, fill_
     from goodinit.plans.build import initialize, plan
     from goodinit.records import Report
-    from goodinit.signals import check, diagnose, probe
+    from goodinit.signals import Monitor, check, diagnose, probe
 
 __version__ = "0.1.0"
 
 __all__ = [
     "GoodinitError",
+    "Monitor",
     "Plan",
     "Report",
     "__version__",
@@ -50,6 +52,7 @@ __all__ = [
     "init",
     "initialize",
     "initializers",
+    "integrations",
     "plan",
     "plans",
     "probe",
@@ -66,6 +69,7 @@ __all__ = [
 # `plan` comes from where it is defined: mypy takes its re-export by `goodinit.plans` for a redefinition.
 _HOME = {
     "GoodinitError": "goodinit.errors",
+    "Monitor": "goodinit.signals",
     "Plan": "goodinit.plans",
     "Report": "goodinit.records",
     "check": "goodinit.signals",

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from goodinit.cli import options
-from goodinit.cli.batches import drawn_batch, read_batch, read_shape
+from goodinit.cli.inputs import drawn, read_inputs
 from goodinit.cli.model_source import load_model
 from goodinit.cli.progress import progress
 from goodinit.cli.settings import Settings, command_settings, show, show_json, writing
@@ -24,8 +24,9 @@ __all__ = ["check"]
     short_help="Say how signals and gradients travel through MODEL.",
     epilog=options.examples(
         "goodinit check models.py:build",
-        "goodinit check models.py:build --apply kaiming_normal",
-        "goodinit check models.py:build --batch-shape 64,3,32,32 --json --out report.json",
+        "goodinit check models.py:build --apply auto",
+        "goodinit check models.py:build --batch 64x3x32x32 --json --out report.json",
+        "goodinit check models.py:build --batch 'input_ids=int:8x128<50257'",
     ),
 )
 @options.model
@@ -40,17 +41,12 @@ __all__ = ["check"]
     "--apply", "recipe", metavar="RECIPE", help="Initialise MODEL by this recipe before checking it."
 )
 @click.option(
-    "--batch-shape",
-    metavar="N,...",
-    help="Shape of a batch to draw, such as 64,3,32,32: normal values, or token ids if the first layer is an "
-    "embedding.  [default: made from the first layer]",
-)
-@click.option(
     "--batch",
-    "batch_path",
-    type=options.existing_file,
-    metavar="FILE",
-    help="A batch to use: a .safetensors file, or one that torch.save wrote.",
+    "-b",
+    "batches",
+    metavar="INPUT",
+    multiple=True,
+    help=f"The batch to measure on: {options.INPUT_FORMS}  [default: made for the first layer]",
 )
 @options.seed
 @click.option("--out", type=options.new_file, metavar="FILE", help="Write the report as JSON.")
@@ -61,8 +57,7 @@ def check(
     source: str,
     weights: Path | None,
     recipe: str | None,
-    batch_shape: str | None,
-    batch_path: Path | None,
+    batches: tuple[str, ...],
     seed: int,
     out: Path | None,
     full: bool,
@@ -75,19 +70,15 @@ def check(
     context = click.get_current_context()
     if weights is not None and recipe is not None:
         raise click.UsageError("--weights and --apply exclude each other", context)
-    if batch_shape is not None and batch_path is not None:
-        raise click.UsageError("--batch-shape and --batch exclude each other", context)
-    shape = read_shape(batch_shape) if batch_shape is not None else None
     with progress("importing torch and building the model", hidden=settings.quiet):
         chosen = _recipe(recipe)
-        batch = read_batch(batch_path) if batch_path is not None else None
+        inputs = read_inputs("--batch", batches)
         model = load_model(source, seed=seed)
+        batch = drawn("--batch", inputs, model, seed)
         if weights is not None:
             _put(model, weights)
     if chosen is not None:
-        _initialised(settings, model, chosen, seed)
-    if shape is not None:
-        batch = drawn_batch(shape, model, seed)
+        _initialised(settings, model, chosen, batch, seed)
 
     from goodinit import signals
     from goodinit.files import write_beside
@@ -113,10 +104,10 @@ def _recipe(name: str | None) -> Any:
     return recipe(name)
 
 
-def _initialised(settings: Settings, model: nn.Module, recipe: Any, seed: int) -> None:
+def _initialised(settings: Settings, model: nn.Module, recipe: Any, batch: Any, seed: int) -> None:
     from goodinit.plans import plan
 
-    made = plan(model, recipe)
+    made = plan(model, recipe, example=batch)
     elements = sum(parameter.numel() for parameter in model.parameters())
     with progress("filling", elements, hidden=settings.quiet) as advance:
         made.apply_(model, seed=seed, progress=advance)

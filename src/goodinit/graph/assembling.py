@@ -47,6 +47,11 @@ class _Assembler:
                 self.scales.setdefault(touch.node, []).append(at)
         self.streams = streams_of(flow)
         self.residuals = residuals(flow, self.streams, self.scales)
+        self.starts = {
+            stream: self.paths.origins[flow.roots[value].links[0].root].names
+            for value, (stream, position) in self.streams.items()
+            if position == 1
+        }
         self.gone: dict[tuple[End, ...], tuple[tuple[Sink, ...], str, Residual | None, str | None]] = {}
         self.roots = {id(root.site): root for root in flow.roots.values() if root.site is not None}
 
@@ -140,7 +145,7 @@ class _Assembler:
             fan_out=fan_out,
             through=through,
         )
-        if part.inner is not None and not part.role:
+        if part.inner and not part.role:
             return self._for_factor(use, site, part)
         if part.role:
             main = parameter_names(self.flow, site.parts)
@@ -150,14 +155,25 @@ class _Assembler:
         return use
 
     def _for_factor(self, use: WeightUse, site: Site, part: Part) -> WeightUse:
-        """One of two weights whose product is used as one: the inner dimension lies between them."""
+        """One of several weights whose product is used as one: the inner dimensions lie between them."""
         assert part.layout is not None
-        assert part.inner is not None
-        inner = math.prod(size for size, _ in part.inner)
-        between = parameter_dims(Layout(0, (part.inner,)), use.shape, (0,))
-        if parameter_dims(part.layout, use.shape, site.contracted):
-            return dataclasses.replace(use, block=None, output=between, fan_out=float(inner))
-        return dataclasses.replace(use, block=None, contracted=between, fan_in=float(inner))
+        own = parameter_dims(part.layout, use.shape, site.contracted)
+        beside = tuple(name for name in _factors(self.flow, site) if name != use.name)
+        if own:
+            use = dataclasses.replace(use, sinks=(Sink("weight", beside),), residual=None, head=False)
+        else:
+            use = dataclasses.replace(use, source=Source("weight", beside), norm_before=None)
+            if len(part.inner) > 1:
+                use = dataclasses.replace(use, sinks=(Sink("weight", beside),), residual=None, head=False)
+        for towards, factors in part.inner:
+            between = parameter_dims(Layout(0, (factors,)), use.shape, (0,))
+            size = float(math.prod(count for count, step in factors if step))
+            # The weight nearest the input has the sum on its other side, as one between has towards the output.
+            if own or (len(part.inner) > 1 and towards in site.output):
+                use = dataclasses.replace(use, output=between, fan_out=size)
+            else:
+                use = dataclasses.replace(use, contracted=between, fan_in=size)
+        return dataclasses.replace(use, block=None)
 
     def _blocks(
         self, site: Site, root: Root, shape: Sequence[int]
@@ -242,7 +258,9 @@ class _Assembler:
             if found is None or last.part == "skip":
                 return None
             inner = scales_along(self.flow, end.links[:-1], self.scales)
-            return dataclasses.replace(found, scale=(*inner, *found.scale))
+            terms = self.paths.origins[last.root].terms
+            scale, start = (*inner, *found.scale), self.starts.get(found.stream, ())
+            return dataclasses.replace(found, scale=scale, terms=terms, start=start)
         passed = end.kind == "norm" or (end.kind == "gate" and gate_part(self.paths, end) == "value")
         if passed and depth < 2:
             for further in self.paths.ends[end.target]:
@@ -258,7 +276,8 @@ class _Assembler:
             names = parameter_names(self.flow, site.parts) if site is not None else ()
             return Sink("weight", names, activation)
         norm = self._norm_name(end.target) if end.kind == "norm" else None
-        return Sink(end.kind, (), activation, norm)
+        sums = self.flow.roots[end.target].sums if end.kind == "gate" else 1.0
+        return Sink(end.kind, (), activation, norm, sums)
 
     def _source(self, links: Sequence[Link], site: Site | None) -> Source:
         if not links:
@@ -273,7 +292,7 @@ class _Assembler:
         activation = elementwise(self.flow, (*origin.links, link))
         norm = self._norm_name(origin.root) if origin.kind == "norm" else None
         stream = self.streams[origin.root][0] if origin.root in self.streams else None
-        return Source(origin.kind, origin.names, activation, norm, stream, origin.pooled)
+        return Source(origin.kind, origin.names, activation, norm, stream, origin.pooled, origin.terms)
 
     def _norm_name(self, value: int) -> str:
         root = self.flow.roots[value]
@@ -298,7 +317,7 @@ class _Assembler:
             value = flow.tape.values[part.leaf]
             if _CONTRACTING.intersection(part.through):
                 continue
-            looked_up = touch.kind == "token" and bool(LOOKUPS.intersection(part.through))
+            looked_up = touch.kind in ("token", "start") and bool(LOOKUPS.intersection(part.through))
             for dim, span, base in targets:
                 site = Site(0, "", (), touch.shape, (), (), (), 1.0, 1.0, {})
                 yield dataclasses.replace(
@@ -309,8 +328,23 @@ class _Assembler:
                     fan_out=float(value.shape[-1]) if looked_up else touch.fan_out,
                     block=parameter_block(part, value.shape, site, dim, span),
                     output=tuple(d for d, n in enumerate(value.shape) if n > 1),
+                    batch=parameter_dims(part.layout, value.shape, self._stacked(touch)),
                     through=tuple(op for op in part.through if op not in ("clone", "_to_copy")),
                 )
+
+    def _stacked(self, touch: Touch) -> tuple[int, ...]:
+        """The dimensions of a bias along which each of a stack of weights has its own, as experts have."""
+        root = None if touch.on is None else self.flow.roots[touch.on.root]
+        if touch.kind != "shift" or touch.on is None or root is None or root.site is None:
+            return touch.batch
+        site, layout = root.site, touch.on.layout
+        shape = self.flow.tape.values[root.value].shape
+        found = []
+        for dim, size in enumerate(touch.shape):
+            along = parameter_dims(layout, shape, (dim + len(layout.dims) - len(touch.shape),))
+            if size > 1 and along and all(site.features.get(d, -1) in site.batch for d in along):
+                found.append(dim)
+        return tuple(found) or touch.batch
 
     def _touch_base(
         self, touch: Touch, source: Source, ends: Sequence[End], of: tuple[str, ...]
@@ -352,6 +386,17 @@ class _Assembler:
             (own[0], span, self._ends(root, at, span, shape))
             for at, span, _ in self._blocks(site, root, shape)
         ]
+
+
+def _factors(flow: Flow, site: Site) -> tuple[str, ...]:
+    """The parameters whose product is an operation's weight, the one nearest the input first."""
+    found = sorted((part for part in site.parts if part.inner and not part.role), key=lambda p: -p.leaf)
+    near = [p for p in found if p.layout is not None and _along(p.layout, site.contracted)]
+    return tuple(flow.tape.values[part.leaf].name for part in (*near, *(p for p in found if p not in near)))
+
+
+def _along(layout: Layout, dims: Iterable[int]) -> bool:
+    return any(step for dim in dims for _, step in layout.dims[dim])
 
 
 def _merged(uses: Sequence[WeightUse]) -> list[WeightUse]:

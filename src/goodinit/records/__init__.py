@@ -5,6 +5,7 @@ renders them, and a saved JSON file renders again later. The methods that show a
 record (`Report.to_html`, printing) hand it to the `report` room when called.
 """
 
+from goodinit.records.coordinates import CoordinateCheck, CoordinateLayer
 from goodinit.records.form import from_jsonable, to_jsonable
 from goodinit.records.health import Finding, Report
 from goodinit.records.plans import PlanRecord, RowCheck, RowRecord, Verification
@@ -17,15 +18,23 @@ from goodinit.records.signals import (
     ParameterSignal,
     Prediction,
 )
+from goodinit.records.training import LayerStep, MonitorEvent, MonitorLog, MonitorStep, ParameterStep
 
 __all__ = [
     "AttentionSignal",
+    "CoordinateCheck",
+    "CoordinateLayer",
     "Finding",
     "Histogram",
     "JacobianSpectrum",
     "LayerSignal",
+    "LayerStep",
     "Moments",
+    "MonitorEvent",
+    "MonitorLog",
+    "MonitorStep",
     "ParameterSignal",
+    "ParameterStep",
     "PlanRecord",
     "Prediction",
     "Report",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from goodinit.errors import UnhealthyError
@@ -81,6 +82,26 @@ class Report:
         from goodinit.report import to_text
 
         return to_text(self, width=width)
+
+    def to_html(self, path: str | Path, *, before: Report | None = None, docs: str | None = None) -> Path:
+        """Write the report as one HTML file that needs nothing else, and return its path.
+
+        Args:
+            path: of the file; its folder must exist.
+            before: an earlier report to compare with.
+            docs: address of the documentation's folder, for links to findings.
+
+        Raises:
+            ArgumentError: if the file cannot be written.
+        """
+        from goodinit.report import to_html
+
+        return to_html(self, path, before=before, docs=docs)
+
+    def _repr_html_(self) -> str:
+        from goodinit.report import compact
+
+        return compact(self)
 
     def __str__(self) -> str:
         return self.to_text()

@@ -68,7 +68,8 @@ class LayerSignal:
     Attributes:
         index: place in the order of execution.
         name: the module's canonical name; for an operation outside of any layer its
-            module's name, a dot and the operation.
+            module's name, a dot and the operation; for one of several that multiply by
+            parameters of one module, the parameter's name.
         kind: the module's type or the operation's name; ``"add"`` is a residual sum.
         call: how many times this name ran before.
         shape: of the output.
@@ -94,6 +95,10 @@ class LayerSignal:
         unit_gradients: the same of the gradient.
         steps: second moments by time step, at most 64 evenly spaced ones.
         step_gradients: the same of the gradient.
+        memory: of a recurrent layer or the last call of a cell: second moments of the gradient
+            of the last step's output with respect to the input (of a cell: to its earlier
+            outputs), by step, at most 64 evenly spaced ones; how much the end still depends
+            on each step.
         histogram: of the output.
         gradient_histogram: of the gradient.
         predicted: what theory expects of the output's second moment.
@@ -125,6 +130,7 @@ class LayerSignal:
     unit_gradients: tuple[float, ...] = ()
     steps: tuple[float, ...] = ()
     step_gradients: tuple[float, ...] = ()
+    memory: tuple[float, ...] = ()
     histogram: Histogram | None = None
     gradient_histogram: Histogram | None = None
     predicted: Prediction | None = None
@@ -201,8 +207,11 @@ class JacobianSpectrum:
         mean_square_error: standard error over the random probes.
         largest: largest singular value found (a lower bound that converges).
         values: nodes of the spectral density, singular values in rising order.
-        weights: share of the singular values at each node; sums to 1.
-        probes: number of random vectors.
+        weights: share of the min(inputs, outputs) singular values at each node; sums to 1.
+        probes: number of random vectors for each sample.
+        samples: number of samples averaged over.
+        joint: whether samples influence each other (batch norm in training mode), so that
+            the whole batch was taken as one sample.
     """
 
     start: str
@@ -215,3 +224,5 @@ class JacobianSpectrum:
     values: tuple[float, ...]
     weights: tuple[float, ...]
     probes: int
+    samples: int = 1
+    joint: bool = False

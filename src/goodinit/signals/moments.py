@@ -1,17 +1,45 @@
-"""Moments of one tensor, taken in float64 so that squares neither overflow nor underflow."""
+"""Moments of one tensor, exact where float32 would overflow, underflow or cancel, at the speed of memory."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator, Sequence
 
 import torch
 
 from goodinit.records import Moments
 
-__all__ = ["flat_real", "moments", "varying_part"]
+__all__ = [
+    "BLOCK",
+    "LARGEST",
+    "NONFINITE",
+    "as_moments",
+    "flat_real",
+    "in_range",
+    "merged",
+    "moments",
+    "share_of_small",
+    "share_of_zeros",
+    "square_sum",
+    "sums",
+    "varying",
+    "varying_part",
+]
 
-# Elements turned into float64 at a time: bounds the extra memory of a probe to 64 MiB.
-_CHUNK = 1 << 23
+# Places in the vector of `sums`.
+COUNT, NONFINITE, MEAN, CENTRED, ZEROS, SMALL, LARGEST = range(7)
+# Elements measured at a time: 1 MiB of float32 stays in a core's cache through all passes, and bounds the
+# extra memory of a probe. On accelerators larger blocks, since starting a kernel costs more than memory.
+BLOCK, _DEVICE_BLOCK = 1 << 18, 1 << 23
+# float32 adds this many squares to within a few 1e-8; the sums of rows are added in float64.
+_ROW = 1024
+# Below this size float64 throughout costs nothing.
+_SMALL_TENSOR = 4096
+# Squares of float32 are safe in between: 1e15² · 1024 < 3e38, and what is lost below 1e-19 is nothing next to
+# a value of 1e-12. float64 is as safe far beyond its own bounds here.
+_RANGE = {torch.float32: (1e-12, 1e15), torch.float64: (1e-140, 1e140)}
+# Where the mean is this many standard deviations, values are centred before they are squared.
+_CENTRE = 2.0
 
 
 def flat_real(tensor: torch.Tensor) -> torch.Tensor:
@@ -41,27 +69,224 @@ def moments(tensor: torch.Tensor) -> Moments:
     >>> moments(torch.tensor([1.0, 3.0, float("nan")]))
     Moments(count=3, mean=2.0, second_moment=5.0, std=1.0, nonfinite=1)
     """
+    return as_moments(sums(tensor))
+
+
+def sums(tensor: torch.Tensor, *, small: bool = False) -> torch.Tensor:
+    """Return what `as_moments` and `merged` need, as a float64 vector on the tensor's device.
+
+    Entries: number of elements, of non-finite ones, then of the finite ones the mean,
+    Σ(x − mean)², the number of zeros, the number of zeros and subnormals, the largest
+    absolute value. On an accelerator nothing here waits for the device.
+
+    Args:
+        tensor: any floating or complex tensor.
+        small: whether to count subnormals; NaN stands in their place otherwise.
+
+    >>> sums(torch.tensor([1.0, 3.0])).tolist()[:4]
+    [2.0, 0.0, 2.0, 2.0]
+    """
     flat = flat_real(tensor)
-    chunks = [_finite(part) for part in flat.split(_CHUNK)] if flat.numel() <= _CHUNK else None
-    parts = chunks if chunks is not None else (_finite(part) for part in flat.split(_CHUNK))
-    finite, total, square = 0, 0.0, 0.0
-    for part in parts:
-        finite += part.numel()
-        total += float(part.sum())
-        square += float(part.dot(part))
-    if finite == 0:
-        return Moments(flat.numel(), math.nan, math.nan, math.nan, flat.numel())
-    mean, centred = total / finite, 0.0
-    for part in chunks if chunks is not None else (_finite(part) for part in flat.split(_CHUNK)):
-        away = part - mean
-        centred += float(away.dot(away))
-    return Moments(flat.numel(), mean, square / finite, math.sqrt(centred / finite), flat.numel() - finite)
+    if flat.device.type == "cpu":
+        if flat.numel() > _SMALL_TENSOR:
+            quick = _quickly(flat, small)
+            if quick is not None:
+                return quick
+        blocks = [_carefully(part, small) for part in flat.split(BLOCK)]
+    else:
+        blocks = [_on_device(part, small) for part in flat.split(_DEVICE_BLOCK)]
+    return merged(blocks)
 
 
-def _finite(part: torch.Tensor) -> torch.Tensor:
+def merged(parts: Sequence[torch.Tensor]) -> torch.Tensor:
+    """Merge vectors of `sums` of parts, or of batches, into the vector of them together.
+
+    Source: Chan, Golub and LeVeque, Updating formulae and a pairwise algorithm for
+    computing sample variances, 1979, equation 1.5.
+
+    >>> one, two = sums(torch.tensor([1.0, 3.0])), sums(torch.tensor([8.0]))
+    >>> as_moments(merged([one, two])) == moments(torch.tensor([1.0, 3.0, 8.0]))
+    True
+    """
+    if len(parts) == 1:
+        return parts[0]
+    table = torch.stack(list(parts))
+    finite = table[:, COUNT] - table[:, NONFINITE]
+    total = finite.sum()
+    mean = (finite * table[:, MEAN]).sum() / total.clamp(min=1)
+    centred = table[:, CENTRED].sum() + (finite * (table[:, MEAN] - mean) ** 2).sum()
+    result = table.sum(dim=0)
+    result[MEAN], result[CENTRED], result[LARGEST] = mean, centred, table[:, LARGEST].amax()
+    return result
+
+
+def as_moments(vector: torch.Tensor) -> Moments:
+    """Return the moments that a vector of `sums` describes."""
+    count, nonfinite, mean, centred = vector[: CENTRED + 1].tolist()
+    finite = count - nonfinite
+    if not finite:
+        return Moments(int(count), math.nan, math.nan, math.nan, int(nonfinite))
+    variance = centred / finite
+    return Moments(int(count), mean, mean * mean + variance, math.sqrt(variance), int(nonfinite))
+
+
+def share_of_zeros(vector: torch.Tensor) -> float:
+    """Return the share of exact zeros in a vector of `sums`."""
+    return float(vector[ZEROS] / vector[COUNT].clamp(min=1))
+
+
+def share_of_small(vector: torch.Tensor) -> float:
+    """Return the share of elements that are zero or subnormal in a vector of `sums`."""
+    return float(vector[SMALL] / vector[COUNT].clamp(min=1))
+
+
+def in_range(vector: torch.Tensor) -> bool:
+    """Are all values finite, and squares of them safe in float32? Waits for the device."""
+    low, high = _RANGE[torch.float32]
+    largest = float(vector[LARGEST])
+    return not vector[NONFINITE] and (largest == 0 or low <= largest <= high)
+
+
+def square_sum(flat: torch.Tensor) -> torch.Tensor:
+    """Return Σx² of a flat contiguous tensor as a float64 number; squares must be in range."""
+    whole = flat.numel() // _ROW * _ROW
+    norms = [torch.linalg.vector_norm(flat[:whole].view(-1, _ROW), dim=1)] if whole else []
+    if whole < flat.numel():
+        norms.append(torch.linalg.vector_norm(flat[whole:]).reshape(1))
+    return torch.cat(norms).double().square().sum()
+
+
+def _largest_subnormal(dtype: torch.dtype) -> float:
+    limits = torch.finfo(dtype)
+    return limits.tiny * (1 - limits.eps)
+
+
+def _quickly(flat: torch.Tensor, small: bool) -> torch.Tensor | None:
+    """Measure in the tensor's own precision (at least float32); None where that is not safe."""
+    wide = torch.float64 if flat.dtype == torch.float64 else torch.float32
+    below = _largest_subnormal(flat.dtype)
+    count, filled, normal = flat.numel(), 0, 0
+    low, high = math.inf, -math.inf
+    totals, squares = [], []
+    for part in _widened(flat, wide):
+        extremes = torch.aminmax(part)
+        least, most = extremes.min.item(), extremes.max.item()
+        if not math.isfinite(least + most):
+            return None
+        low, high = min(low, least), max(high, most)
+        filled += int(torch.count_nonzero(part))
+        if small:
+            normal += int(torch.count_nonzero(torch.nn.functional.hardshrink(part, below)))
+        totals.append(_total(part))
+        squares.append(square_sum(part))
+    largest = max(-low, high)
+    floor, ceiling = _RANGE[wide]
+    if largest > ceiling or 0 < largest < floor:
+        return None
+    mean = float(torch.stack(totals).sum()) / count
+    square = float(torch.stack(squares).sum())
+    centred = max(square - count * mean * mean, 0.0)
+    if count * mean * mean > _CENTRE**2 * centred:
+        mean, centred = _around(flat, wide, mean)
+    zeros = float(count - filled)
+    return torch.tensor(
+        [count, 0.0, mean, centred, zeros, count - normal if small else math.nan, largest],
+        dtype=torch.float64,
+    )
+
+
+def _around(flat: torch.Tensor, wide: torch.dtype, mean: float) -> tuple[float, float]:
+    """Return the mean and Σ(x − mean)² from differences to a number near the mean: these are exact."""
+    pivot = torch.tensor(mean, dtype=wide)
+    totals, squares = [], []
+    for part in _widened(flat, wide):
+        away = part - pivot
+        totals.append(_total(away))
+        squares.append(square_sum(away))
+    count = flat.numel()
+    shift = float(torch.stack(totals).sum()) / count
+    return float(pivot) + shift, max(float(torch.stack(squares).sum()) - count * shift * shift, 0.0)
+
+
+def _widened(flat: torch.Tensor, wide: torch.dtype) -> Iterator[torch.Tensor]:
+    for part in flat.split(BLOCK):
+        yield part if part.dtype == wide else part.to(wide)
+
+
+def _total(flat: torch.Tensor) -> torch.Tensor:
+    whole = flat.numel() // _ROW * _ROW
+    total = flat[:whole].view(-1, _ROW).sum(dim=1).double().sum()
+    return total + flat[whole:].double().sum()
+
+
+def _carefully(part: torch.Tensor, small: bool) -> torch.Tensor:
+    """Measure one block in float64."""
     wide = part.double()
     good = torch.isfinite(wide)
-    return wide if bool(good.all()) else wide[good]
+    if not bool(good.all()):
+        wide = wide[good]
+    size = wide.abs()
+    finite = wide.numel()
+    mean = float(wide.sum()) / finite if finite else 0.0
+    away = wide - mean
+    tiny = float((size <= _largest_subnormal(part.dtype)).sum()) if small else math.nan
+    return torch.tensor(
+        [
+            part.numel(),
+            part.numel() - finite,
+            mean,
+            float(away.dot(away)),
+            float((size == 0).sum()),
+            tiny,
+            float(size.max()) if finite else 0.0,
+        ],
+        dtype=torch.float64,
+    )
+
+
+def _on_device(part: torch.Tensor, small: bool) -> torch.Tensor:
+    """The same without a decision that would have to wait for the device."""
+    wide = part.double()
+    good = torch.isfinite(wide)
+    wide = torch.where(good, wide, 0.0)
+    finite = good.sum(dtype=torch.float64)
+    mean = wide.sum() / finite.clamp(min=1)
+    away = torch.where(good, wide - mean, 0.0)
+    size = wide.abs()
+    bad = part.numel() - finite
+    entries = [
+        torch.full_like(finite, part.numel()),
+        bad,
+        mean,
+        away.square().sum(),
+        (size == 0).sum(dtype=torch.float64) - bad,
+        (size <= _largest_subnormal(part.dtype)).sum(dtype=torch.float64) - bad
+        if small
+        else torch.full_like(finite, math.nan),
+        size.amax(),
+    ]
+    return torch.stack(entries)
+
+
+def varying(samples: torch.Tensor) -> torch.Tensor:
+    """Return (B · v, B): the varying part v of B rows, each the values of one sample, ready to be added up.
+
+    Every block is centred on its first row, so that what all samples share, however
+    large, leaves no rounding behind.
+    """
+    count, width = samples.shape
+    device = samples.device.type != "cpu"
+    total = torch.zeros((), dtype=torch.float64, device=samples.device)
+    for part in samples.split(max(64, (_DEVICE_BLOCK if device else BLOCK) // count), dim=1):
+        if device:
+            total += part.double().var(dim=0, correction=0).sum() * count
+            continue
+        if part.dtype not in _RANGE:
+            part = part.float()
+        away = part - part[:1]
+        total += square_sum(away.reshape(-1)) - square_sum(away.sum(dim=0)) / count
+    value = (total / width).clamp(min=0.0)
+    return torch.stack([value, torch.full_like(value, count)])
 
 
 def varying_part(tensor: torch.Tensor) -> float | None:
@@ -85,9 +310,5 @@ def varying_part(tensor: torch.Tensor) -> float | None:
     if tensor.ndim < 2 or tensor.shape[0] < 2 or tensor.numel() == 0 or tensor.layout != torch.strided:
         return None
     samples = tensor.shape[0]
-    rows = flat_real(tensor).view(samples, -1)
-    total = 0.0
-    for part in rows.split(max(1, _CHUNK // samples), dim=1):
-        total += float(part.double().var(dim=0, correction=0).sum())
-    value = total / rows.shape[1]
-    return value if math.isfinite(value) else None
+    total, count = varying(flat_real(tensor).view(samples, -1).double()).tolist()
+    return total / count if math.isfinite(total) else None

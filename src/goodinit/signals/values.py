@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from goodinit.records import Finding, ParameterSignal
-from goodinit.signals.cures import initialization
+from goodinit.signals.cures import INITIALIZATION
 from goodinit.signals.probe import Probe
 
 __all__ = ["copies", "judge_values", "unused", "zero_weights"]
@@ -38,7 +38,7 @@ def judge_values(probe: Probe) -> tuple[Finding, ...]:
                 interval=None,
                 expected=(0.0, 0.0),
                 cause=f"'{name}' {reason}{more}.",
-                cure=initialization(probe),
+                cure=INITIALIZATION,
             )
         )
     equal = [p.name for p in probe.parameters if _all_equal(p)]
@@ -55,7 +55,7 @@ def judge_values(probe: Probe) -> tuple[Finding, ...]:
                 expected=(0.0, 0.0),
                 cause=f"Every element of '{equal[0]}' is the same, so all its units compute the same, "
                 "receive the same gradient and stay equal.",
-                cure=initialization(probe),
+                cure=INITIALIZATION,
             )
         )
     return tuple(found)

@@ -1,0 +1,55 @@
+"""Fixtures that hold a model's start to its health: ``assert_healthy`` and ``goodinit_check``.
+
+Loaded by pytest itself through the entry point; torch is imported by the first test
+that asks for a fixture, not before.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+if TYPE_CHECKING:
+    from goodinit.records import Report
+
+__all__ = ["assert_healthy", "goodinit_check"]
+
+
+@pytest.fixture
+def goodinit_check(request: pytest.FixtureRequest) -> Iterator[Callable[..., Report]]:
+    """`goodinit.check`, whose reports are shown if the test fails."""
+    import goodinit
+
+    made: list[Report] = []
+
+    def check(*args: Any, **kwargs: Any) -> Report:
+        report = goodinit.check(*args, **kwargs)
+        made.append(report)
+        request.node.add_report_section("call", "goodinit", report.to_text())
+        return report
+
+    yield check
+    made.clear()
+
+
+@pytest.fixture
+def assert_healthy() -> Callable[..., Report]:
+    """A function that checks a model and fails the test with the report if anything was found.
+
+    ``assert_healthy(model, batch, loss=None, allow=())`` takes what `goodinit.check` takes;
+    `allow` names codes, such as ``"GI106"``, that are no failure in this test.
+    """
+    import goodinit
+    from goodinit.errors import UnhealthyError
+
+    def check(model: Any, batch: Any = None, *, allow: Iterable[str] = (), **options: Any) -> Report:
+        __tracebackhide__ = True
+        accepted = frozenset(allow)
+        report = goodinit.check(model, batch, **options)
+        if any(finding.code not in accepted for finding in report.findings):
+            raise UnhealthyError(report.to_text())
+        return report
+
+    return check

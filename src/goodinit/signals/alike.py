@@ -1,0 +1,69 @@
+"""How alike outputs are: the cosine between samples, and the rank of tokens or samples."""
+
+from __future__ import annotations
+
+import torch
+
+from goodinit.signals.sampling import spaced
+
+__all__ = ["cosine", "gram", "rank"]
+
+# More samples, tokens or features say nothing new about a mean cosine or a rank, and cost their square.
+_SAMPLES, _TOKENS, _FEATURES, _SEQUENCES = 64, 64, 4096, 8
+# Products are summed in float32 over this many features, then in float64.
+_BLOCK = 1 << 16
+
+
+def gram(samples: torch.Tensor) -> torch.Tensor:
+    """Return the inner products between at most 64 evenly spaced rows, in float64."""
+    kept = samples[spaced(len(samples), _SAMPLES)]
+    # Under a lower matmul precision, and on devices that may use one, float32 products lose their digits.
+    exact = kept.device.type == "cpu" and torch.get_float32_matmul_precision() == "highest"
+    total = torch.zeros(len(kept), len(kept), dtype=torch.float64, device=kept.device)
+    for part in kept.split(_BLOCK, dim=1):
+        wide = part.float() if exact and part.dtype != torch.float64 else part.double()
+        total += (wide @ wide.T).double()
+    return total
+
+
+def cosine(products: torch.Tensor) -> torch.Tensor:
+    """Return (Σ cos, pairs) over all pairs of different rows that are not zero, from their `gram`.
+
+    >>> cosine(gram(torch.tensor([[1.0, 0.0], [2.0, 0.0], [0.0, 3.0]]))).tolist()
+    [1.0, 3.0]
+    """
+    size = products.diagonal().sqrt()
+    scale = torch.where(size > 0, 1 / size, 0.0)
+    cosines = products * scale[:, None] * scale
+    kept = (size > 0).sum(dtype=torch.float64)
+    return torch.stack([(cosines.sum() - cosines.diagonal().sum()) / 2, kept * (kept - 1) / 2])
+
+
+def rank(output: torch.Tensor, products: torch.Tensor | None) -> torch.Tensor:
+    """Return (Σ rank, Σ rows, number of Gram matrices) of one output.
+
+    The participation ratio tr(G)²/tr(G²) of the Gram matrix G of rows: for sequences
+    of features (B, T, C) the rows are the tokens of one sample (at most 64 tokens of 8
+    samples, 4,096 features, evenly spaced), otherwise the samples. Matrices of zeros
+    are left out.
+
+    Args:
+        output: of shape (B, T, C), or anything where `products` is given.
+        products: the `gram` of the samples where these are the rows.
+
+    >>> rank(torch.eye(3).repeat(2, 1, 1), None).tolist()
+    [6.0, 6.0, 2.0]
+    """
+    if products is not None:
+        grams = products[None]
+    else:
+        limits = (_SEQUENCES, _TOKENS, _FEATURES)
+        places = tuple(spaced(count, most) for count, most in zip(output.shape, limits, strict=True))
+        some = output[places].double()
+        grams = some @ some.transpose(1, 2)
+    trace = grams.diagonal(dim1=1, dim2=2).sum(dim=1)
+    good = trace > 0
+    unit = grams / torch.where(good, trace, 1.0)[:, None, None]
+    ratio = 1 / unit.square().sum(dim=(1, 2)).clamp(min=1e-300)
+    number = good.sum(dtype=torch.float64)
+    return torch.stack([torch.where(good, ratio, 0.0).sum(), number * grams.shape[1], number])
