@@ -1,8 +1,8 @@
 """Check, plan, initialise, check again and train a real network on real data.
 
-A network of 30 plain ReLU convolutions on scikit-learn's handwritten digits, once as PyTorch
-initialises it and once after goodinit's plan: the same images in the
-same batches, the same optimizer and schedule, and for each the learning rate that suits
+A network of 30 plain ReLU convolutions on scikit-learn's handwritten digits, once as
+PyTorch initialises it and once by the plan that goodinit makes for it: the same images in
+the same batches, the same optimizer and schedule, and for each the learning rate that suits
 it best on validation images. Run it with ``make demo`` or ``python examples/demo.py``;
 it writes ``out/demo.json`` (every figure) and ``out/demo.png``.
 """

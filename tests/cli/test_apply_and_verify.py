@@ -30,9 +30,7 @@ def test_apply_writes_what_initialize_would_fill(run: Any, tmp_path: Path) -> No
 def test_apply_says_what_it_did(run: Any, tmp_path: Path) -> None:
     outcome = run("apply", "models.py:mlp", "--out", "w.safetensors", "--seed", 3)
     size = (tmp_path / "w.safetensors").stat().st_size
-    assert outcome.out.startswith(
-        "Filled Sequential by recipe auto, seed 3: 4 parameters, 676 elements in "
-    )
+    assert outcome.out.startswith("Filled Sequential by recipe auto, seed 3: 4 parameters, 676 elements in ")
     assert outcome.out.endswith(f"Wrote w.safetensors ({size / 1000:.1f} kB).\n")
     value = json.loads(run("apply", "models.py:mlp", "--out", "w.safetensors", "--seed", 3, "--json").out)
     assert value.pop("seconds") >= 0
@@ -128,7 +126,8 @@ def test_a_forgotten_override_is_suspected(run: Any) -> None:
     run("apply", "models.py:mlp", "--out", "w.safetensors", "-o", "2.bias=1")
     outcome = run("verify", "models.py:mlp", "--weights", "w.safetensors")
     assert outcome.code == 1
-    assert "w.safetensors was written by another plan: another recipe, other overrides or another example" in outcome.out
+    said = "w.safetensors was written by another plan: another recipe, other overrides or another example"
+    assert said in outcome.out
     assert run("verify", "models.py:mlp", "--weights", "w.safetensors", "-o", "2.bias=1").code == 0
 
 

@@ -355,8 +355,8 @@ class TestSettings:
                 super().__init__()
                 self.net = plain(nn.Tanh, 16, 3)
 
-            def forward(self, one: Tensor, other: Tensor) -> Tensor:
-                out: Tensor = self.net(one + other)
+            def forward(self, one: torch.Tensor, other: torch.Tensor) -> torch.Tensor:
+                out: torch.Tensor = self.net(one + other)
                 return out
 
         made, given = plan(plain(nn.Tanh, 16, 3)), plan(plain(nn.Tanh, 16, 3), example=torch.zeros(2, 16))

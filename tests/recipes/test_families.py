@@ -15,7 +15,7 @@ from torch import nn
 import goodinit
 from goodinit.errors import UncoveredError
 from goodinit.graph import places, trace
-from goodinit.initializers import Constant, Keep, Normal, ZeroRows
+from goodinit.initializers import Constant, Keep, Normal, Uniform, ZeroRows
 from goodinit.plans import Plan, plan
 from goodinit.recipes.elementwise import unknown_use
 
@@ -357,27 +357,55 @@ class TestStateSpace:
         assert len(steps) == LAYERS
         assert all(isinstance(row.initializer, Keep) for row in steps)
 
-    @pytest.mark.parametrize(("kind", "decay"), [("mamba", "A_log"), ("mamba2", "A_log"), ("rwkv", "decay")])
-    def test_on_meta_no_decay_is_invented(self, kind: str, decay: str) -> None:
-        with pytest.raises(UncoveredError, match=decay):
-            planned(kind)
+    @pytest.mark.parametrize(
+        ("kind", "decay", "rates"),
+        [
+            ("mamba", "A_log", (1.0, 16.0)),
+            ("mamba2", "A_log", (1.0, 16.0)),
+            ("rwkv", "decay", (0.0067, 20.1)),
+        ],
+    )
+    def test_on_meta_rates_are_chosen_as_the_field_does_and_called_a_guess(
+        self, kind: str, decay: str, rates: tuple[float, float]
+    ) -> None:
+        rows = [row for row in planned(kind) if row.name.endswith(decay)]
+        assert len(rows) == LAYERS
+        for row in rows:
+            assert isinstance(row.initializer, Uniform)
+            assert math.exp(row.initializer.low) == pytest.approx(rates[0], rel=0.01)
+            assert math.exp(row.initializer.high) == pytest.approx(rates[1], rel=0.01)
+            assert "rate of a decay" in row.why
+            assert "a guess" in row.why
 
-    def test_an_override_completes_a_plan_on_meta(self) -> None:
-        family = STATE_SPACE["mamba"]
-        made = plan(
-            family.model("mamba", "meta"),
-            "auto",
-            example=family.example,
-            overrides={"*.A_log": Constant(0.0)},
-        )
-        assert "a guess" in made["backbone.layers.0.mixer.dt_proj.bias"].why
+    @pytest.mark.parametrize("kind", ["mamba", "mamba2"])
+    def test_on_meta_step_sizes_are_small_and_of_different_sizes(self, kind: str) -> None:
+        rows = [row for row in planned(kind) if row.name.endswith(("dt_proj.bias", "dt_bias"))]
+        assert len(rows) == LAYERS
+        for row in rows:
+            assert isinstance(row.initializer, Uniform)
+            ends = torch.tensor([row.initializer.low, row.initializer.high])
+            steps = nn.functional.softplus(ends)
+            assert torch.allclose(steps, torch.tensor([0.001, 0.1]), rtol=0.06)
+
+    def test_a_mixture_of_two_signals_starts_half_and_half(self) -> None:
+        row = planned("rwkv")["rwkv.blocks.0.attention.time_mix_key"]
+        assert row.initializer == Constant(0.5)
 
     def test_the_clause_for_an_uncovered_parameter_says_what_happens_to_it(self) -> None:
-        family = STATE_SPACE["mamba"]
-        model = family.model("mamba", "meta")
-        graph = trace(model, family.example)
-        place = next(place for place in places(model) if "A_log" in place.name)
-        assert unknown_use(graph, place) == "used after exp, neg, so its author alone knows good values"
+        class Bent(nn.Module):
+            def __init__(self) -> None:
+                super().__init__()
+                self.angle = nn.Parameter(torch.zeros(4, device="meta"))
+
+            def forward(self, x: torch.Tensor) -> torch.Tensor:
+                return x * torch.exp(self.angle).cos()
+
+        bent = Bent()
+        place = places(bent)[0]
+        why = unknown_use(trace(bent, torch.rand(2, 4)), place)
+        assert why == "used after exp, cos, so its author alone knows good values"
+        with pytest.raises(UncoveredError, match="angle"):
+            plan(bent, "auto", example=torch.rand(2, 4))
         assert "no example was given" in unknown_use(None, place)
         masked = FAMILIES["dinov2"].model("dinov2", "meta")
         token = next(place for place in places(masked) if "mask_token" in place.name)

@@ -178,13 +178,13 @@ def _report(depth: int = 30, factor: float = 0.92, back: float = 0.54, *findings
     )
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def sample() -> Sample:
     """Make a report of a plain network from a depth, factors a layer, and findings."""
     return _report
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def found() -> Callable[..., Finding]:
     """Make a finding with some fields changed."""
     return finding

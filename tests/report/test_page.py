@@ -16,6 +16,7 @@ import pytest
 
 from goodinit.errors import ArgumentError, GoodinitError, WrongTypeError
 from goodinit.records import (
+    Histogram,
     LayerSignal,
     Moments,
     ParameterSignal,
@@ -317,6 +318,14 @@ def test_extreme_sizes_stay_on_the_axis(second: float) -> None:
     low, high = view["layout"]["yaxis"]["range"]
     assert low <= max(math.log10(second), -307) <= high
     assert 1 <= len(view["layout"]["yaxis"]["tickvals"]) <= 8
+
+
+def test_a_histogram_of_one_value_is_a_stroke(sample: Any) -> None:
+    report = sample(3)
+    flat = dataclasses.replace(report.parameters[0], histogram=Histogram(0.5, 0.5, (128,)))
+    figures = figures_of(dataclasses.replace(report, parameters=(flat, *report.parameters[1:])))
+    body = figures["violin-weights"]["views"][0]["traces"][0]
+    assert (body["x"][:3], body["y"][:3]) == ([-0.4, 0.4, None], [0.5, 0.5, None])
 
 
 def test_predictions_are_drawn_with_their_band_on_the_measured_scale(sample: Any) -> None:

@@ -90,6 +90,15 @@ def test_drift_is_said_at_each_power_of_ten_and_again_after_a_return() -> None:
     assert "more gradient" in watched(front(1.0), front(30.0))[0].message
 
 
+def test_a_balance_that_evens_out_is_told_from_one_that_drifts_apart() -> None:
+    def front(size: float) -> tuple[LayerStep, ...]:
+        return (a_layer("a", size), a_layer("b"), a_layer("c"))
+
+    assert kinds(watched(front(1e-4), front(1e-2))) == [(1, "balance_evened")]
+    assert kinds(watched(front(1e-4), front(1e-6))) == [(1, "balance_drifted")]
+    assert kinds(watched(front(1e-4), front(1e6))) == [(1, "balance_drifted")]
+
+
 def test_a_change_of_all_gradients_alike_is_no_drift() -> None:
     low = tuple(replace(layer, gradient=1e-6) for layer in ALIVE)
     assert watched(ALIVE, low) == []

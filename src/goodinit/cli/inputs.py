@@ -95,9 +95,7 @@ def _one(option: str, text: str) -> Input:
     kind, sizes, below = parts.groups()
     dims = re.split(r"[,x]", sizes.strip("()"))
     if not all(dim.isascii() and dim.isdigit() and int(dim) > 0 for dim in dims):
-        raise ArgumentError(
-            f"{option} {text!r}: expected positive whole numbers, batch size first; {_FORMS}"
-        )
+        raise ArgumentError(f"{option} {text!r}: expected positive whole numbers, batch size first; {_FORMS}")
     dtype = _dtype(option, text, kind)
     if below is not None and (int(below) < 1 or (kind is not None and dtype not in _INTEGERS.values())):
         raise ArgumentError(f"{option} {text!r}: <N bounds integers and is at least 1, as in int:8x128<50257")

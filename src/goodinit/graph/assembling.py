@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 from collections.abc import Iterable, Sequence
 
 from goodinit.graph.attention import attention_parts, gate_part, reads_attention
 from goodinit.graph.blocks import LOOKUPS, covered, joined, parameter_block, parameter_dims, partition
 from goodinit.graph.contractions import CONTRACTIONS
 from goodinit.graph.expressions import elementwise
+from goodinit.graph.factors import as_factor
 from goodinit.graph.flow import Flow, Link, Part, Root, Site, Touch
-from goodinit.graph.layout import Layout, Span
+from goodinit.graph.layout import Span
+from goodinit.graph.merging import merged
 from goodinit.graph.paths import End, Origin, Paths, parameter_names
 from goodinit.graph.recurrent import recurrent_names, recurrent_uses
 from goodinit.graph.streams import residuals, scales_along, streams_of
@@ -30,7 +31,7 @@ def assemble(flow: Flow, names: dict[int, str]) -> list[WeightUse]:
         flow: the coarse graph.
         names: canonical names by the id of the model's parameter.
     """
-    return _merged(_Assembler(flow, names).uses())
+    return merged(_Assembler(flow, names).uses())
 
 
 class _Assembler:
@@ -146,34 +147,13 @@ class _Assembler:
             through=through,
         )
         if part.inner and not part.role:
-            return self._for_factor(use, site, part)
+            return as_factor(self.flow, use, site, part)
         if part.role:
             main = parameter_names(self.flow, site.parts)
             return dataclasses.replace(
                 use, op=part.role, fan_in=1.0, fan_out=1.0, contracted=(), batch=(), of=main
             )
         return use
-
-    def _for_factor(self, use: WeightUse, site: Site, part: Part) -> WeightUse:
-        """One of several weights whose product is used as one: the inner dimensions lie between them."""
-        assert part.layout is not None
-        own = parameter_dims(part.layout, use.shape, site.contracted)
-        beside = tuple(name for name in _factors(self.flow, site) if name != use.name)
-        if own:
-            use = dataclasses.replace(use, sinks=(Sink("weight", beside),), residual=None, head=False)
-        else:
-            use = dataclasses.replace(use, source=Source("weight", beside), norm_before=None)
-            if len(part.inner) > 1:
-                use = dataclasses.replace(use, sinks=(Sink("weight", beside),), residual=None, head=False)
-        for towards, factors in part.inner:
-            between = parameter_dims(Layout(0, (factors,)), use.shape, (0,))
-            size = float(math.prod(count for count, step in factors if step))
-            # The weight nearest the input has the sum on its other side, as one between has towards the output.
-            if own or (len(part.inner) > 1 and towards in site.output):
-                use = dataclasses.replace(use, output=between, fan_out=size)
-            else:
-                use = dataclasses.replace(use, contracted=between, fan_in=size)
-        return dataclasses.replace(use, block=None)
 
     def _blocks(
         self, site: Site, root: Root, shape: Sequence[int]
@@ -386,38 +366,3 @@ class _Assembler:
             (own[0], span, self._ends(root, at, span, shape))
             for at, span, _ in self._blocks(site, root, shape)
         ]
-
-
-def _factors(flow: Flow, site: Site) -> tuple[str, ...]:
-    """The parameters whose product is an operation's weight, the one nearest the input first."""
-    found = sorted((part for part in site.parts if part.inner and not part.role), key=lambda p: -p.leaf)
-    near = [p for p in found if p.layout is not None and _along(p.layout, site.contracted)]
-    return tuple(flow.tape.values[part.leaf].name for part in (*near, *(p for p in found if p not in near)))
-
-
-def _along(layout: Layout, dims: Iterable[int]) -> bool:
-    return any(step for dim in dims for _, step in layout.dims[dim])
-
-
-def _merged(uses: Sequence[WeightUse]) -> list[WeightUse]:
-    kept: dict[object, WeightUse] = {}
-    for use in uses:
-        key = dataclasses.astuple(
-            dataclasses.replace(
-                use,
-                source=dataclasses.replace(use.source, weights=(), stream=None, activation=None, norm=None),
-                sinks=(),
-                index=0,
-                calls=1,
-                residual=None,
-                norm_before=None,
-                norm_after=None,
-            )
-        )
-        functions = (use.source.activation, tuple((sink.kind, sink.activation) for sink in use.sinks[:1]))
-        full = (key, functions, use.residual is not None)
-        if full in kept:
-            kept[full] = dataclasses.replace(kept[full], calls=kept[full].calls + 1)
-        else:
-            kept[full] = use
-    return list(kept.values())

@@ -102,14 +102,14 @@ def _masked(b: Builder, index: int) -> bool:
 
 def _looked_up_biases(b: Builder, node: Node, pair: list[int]) -> list[int]:
     """Which of two signals are rows of a table of biases, one for each of a stack of weights."""
-    roots = [b.flow.roots[b.link(index).root] for index in pair]
     if _touch(node.op) != "shift":
         return []
-    for index, own, other in ((pair[0], *roots), (pair[1], *roots[::-1])):
-        site, main = own.site, other.site
-        if own.kind == "embedding" and site is not None and main is not None and main.batch:
-            stacked = [main.shape[dim] for dim in main.batch]
-            results = [main.shape[dim] for dim in main.output]
+    for index, beside in (pair, pair[::-1]):
+        table, stack = b.flow.roots[b.link(index).root], b.flow.roots[b.link(beside).root].site
+        site = table.site
+        if table.kind == "embedding" and site is not None and stack is not None and stack.batch:
+            stacked = [stack.shape[dim] for dim in stack.batch]
+            results = [stack.shape[dim] for dim in stack.output]
             if len(site.shape) == 2 and site.shape[0] in stacked and site.shape[1] in results:
                 return [index]
     return []

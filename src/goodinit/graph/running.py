@@ -33,6 +33,7 @@ __all__ = ["Run", "run"]
 _MOST_BYTES = 2 * 2**30
 _OPAQUE = (nn.RNNBase, nn.RNNCellBase)
 _CPU = torch.device("cpu")
+_OF_ONE_TYPE = ("mm", "addmm", "bmm", "baddbmm", "mv", "addmv", "dot", "convolution")
 
 
 # How much may be spent on examples that a model rejects: most reject at once, but one that fails at its end
@@ -252,9 +253,23 @@ def _record(
         with recorder:
             result = model(*args, **kwargs)
         recorder.add_output(result)
+        if fake_mode is not None:
+            _refuse_mixed_types(recorder.tape)
         broken = None if watch is None else watch.origin(result)
     notes = [f"the numbers of this run were not finite: {broken.words()}"] if broken else []
     return recorder.tape, notes
+
+
+def _refuse_mixed_types(tape: Tape) -> None:
+    """Raise what real tensors would have raised: fake ones multiply integers by real numbers in silence."""
+    for node in tape.nodes:
+        if node.op in _OF_ONE_TYPE:
+            dtypes = [tape.values[i].dtype for i in node.inputs]
+            if len(set(dtypes)) > 1:
+                names = " and ".join(str(dtype).removeprefix("torch.") for dtype in dtypes)
+                raise RuntimeError(
+                    f"{node.op}{f' in {node.module!r}' if node.module else ''} multiplies {names}"
+                )
 
 
 @contextmanager

@@ -6,7 +6,7 @@ that asks for a fixture, not before.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -18,20 +18,16 @@ __all__ = ["assert_healthy", "goodinit_check"]
 
 
 @pytest.fixture
-def goodinit_check(request: pytest.FixtureRequest) -> Iterator[Callable[..., Report]]:
+def goodinit_check(request: pytest.FixtureRequest) -> Callable[..., Report]:
     """`goodinit.check`, whose reports are shown if the test fails."""
-    import goodinit
-
-    made: list[Report] = []
+    from goodinit import signals
 
     def check(*args: Any, **kwargs: Any) -> Report:
-        report = goodinit.check(*args, **kwargs)
-        made.append(report)
+        report = signals.check(*args, **kwargs)
         request.node.add_report_section("call", "goodinit", report.to_text())
         return report
 
-    yield check
-    made.clear()
+    return check
 
 
 @pytest.fixture
@@ -41,13 +37,13 @@ def assert_healthy() -> Callable[..., Report]:
     ``assert_healthy(model, batch, loss=None, allow=())`` takes what `goodinit.check` takes;
     `allow` names codes, such as ``"GI106"``, that are no failure in this test.
     """
-    import goodinit
+    from goodinit import signals
     from goodinit.errors import UnhealthyError
 
     def check(model: Any, batch: Any = None, *, allow: Iterable[str] = (), **options: Any) -> Report:
         __tracebackhide__ = True
         accepted = frozenset(allow)
-        report = goodinit.check(model, batch, **options)
+        report = signals.check(model, batch, **options)
         if any(finding.code not in accepted for finding in report.findings):
             raise UnhealthyError(report.to_text())
         return report

@@ -65,8 +65,8 @@ def auto(
             std = √(1/(E[φ′²]·fan_out)).
         draws: ``"normal"``, ``"uniform"``, ``"truncated_normal"`` or ``"orthogonal"``;
             None takes orthogonal maps in plain chains of 20 layers and more, and from 50
-            mirrored ones for rectifiers (`LooksLinear`), from 100 delta-orthogonal kernels;
-            else normal draws.
+            mirrored ones (`LooksLinear`) for what makes inputs alike, at any length for what no
+            scale holds, from 100 delta-orthogonal kernels; else normal draws.
         forget_bias: sum of the two forget-gate biases of an LSTM.
         horizon: longest memory of LSTM and GRU in steps: their gate biases are then drawn
             for it (`ChronoBias`); `forget_bias` is not used.

@@ -127,7 +127,7 @@ def _chosen(place: Place, uses: tuple[WeightUse, ...]) -> Decision | None:
     if len(plain) == len(uses) and {_changes(use) for use in uses} == {(), ("rsub",)}:
         why = f"mixes two signals, p of one and 1 − p of the other: half of each{_GUESS}"
         return Decision(Constant(0.5), why)
-    decays = [use for use in uses if use.op in ("scale", "shift") and _exponentials(use)]
+    decays = [use for use in uses if use.op in ("scale", "shift") and _last(use, "exp")]
     if not decays or any(use.through[:2] != ("exp", "neg") for use in uses):
         return None
     low, high = _LOG_RATES if decays[0].op == "scale" else _LOG_RATES_PER_STEP
@@ -191,7 +191,7 @@ def _changes(use: WeightUse) -> tuple[str, ...]:
 
 
 def _bent(uses: tuple[WeightUse, ...]) -> bool:
-    """Tell whether a parameter goes through a function that leaves no neutral value, or through two that disagree."""
+    """Tell whether a parameter goes through a function without a neutral value, or two that disagree."""
     gains = {_changes(use) for use in uses if use.op == "scale"}
     if not gains <= _NEUTRAL.keys() or len({_NEUTRAL[through] for through in gains}) > 1:
         return True
@@ -208,6 +208,12 @@ def _recurs(use: WeightUse) -> bool:
 def _steps(use: WeightUse) -> bool:
     """Tell whether a shift is made positive and then, with a rate, a decay: the step size of a recurrence."""
     return _recurs(use) and any(set(_POSITIVE) & set(rest) for rest in _exponentials(use))
+
+
+def _last(use: WeightUse, operation: str) -> bool:
+    """Tell whether what a use makes ends in that operation before something reads it."""
+    names = [sink.activation.name for sink in use.sinks if sink.activation is not None]
+    return any(name.split(" ")[0] == operation for name in names)
 
 
 def _exponentials(use: WeightUse) -> list[list[str]]:

@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 import torch
 
 from goodinit.errors import GoodinitError
-from goodinit.graph import Elementwise, Graph, Sink, Source, WeightUse
+from goodinit.graph import Elementwise, Graph, Residual, Sink, Source, WeightUse
 from goodinit.recipes.mirrors import MIRRORED_FROM, activation_like, pairs_of, structure_fits, unmirrors
 from goodinit.theory import (
     Forecast,
@@ -207,6 +207,8 @@ class Travel:
         """Return (second moment of what a weight reads, where it comes from in words)."""
         source = use.source
         inner, words = self._before_activation(use, source)
+        if source.terms > 1:
+            inner, words = inner * source.terms, f"the sum of {source.terms} results"
         if source.activation is None:
             return inner, words
         through = f"{source.activation.name} of {words}"
@@ -247,16 +249,47 @@ class Travel:
     def wanted(self, use: WeightUse, sink: Sink) -> tuple[float, str]:
         """Return (second moment that a weight should put out, the reason in words)."""
         if use.residual is not None and not use.residual.shortcut and use.norm_after is None:
-            count = use.residual.of
-            if count > 1:
-                return 1.0 / count, f"one of {count} branches of a residual stream, so each adds 1/{count}"
-            return 1.0, "the one branch of its residual stream"
+            return self._branch(use.residual, sink)
         if sink.kind == "weight":
             point = self.point(sink.activation, use)
             if point is not None and self.objective == "critical" and self.length(use) > _SHORT:
                 return point.q, f"where {point_name(sink)} passes gradients best"
             return 1.0, "unit scale"
         return 1.0, _SINKS.get(sink.kind, "unit scale")
+
+    def _branch(self, residual: Residual, sink: Sink) -> tuple[float, str]:
+        """Return (second moment, reason) for a branch: all together add what the stream began with."""
+        share, count = self.beginning(residual), residual.of
+        begins = "" if math.isclose(share, 1.0, rel_tol=1e-6) else f" that begins at {share:.3g}"
+        words = f"one of {count} branches of a residual stream{begins}, so each adds 1/{count}"
+        if count == 1:
+            words = f"the one branch of its residual stream{begins}"
+        if begins and count > 1:
+            words += " of that"
+        if residual.terms > 1:
+            words += f", in {residual.terms} parts"
+        if sink.activation is not None and sink.activation.linear:  # such as the half steps of a Conformer
+            factor = self.passed(sink.activation, 1.0)
+            if factor > 0 and not math.isclose(factor, 1.0, rel_tol=1e-6):
+                share /= factor
+                words += f", after a factor of {math.sqrt(factor):.3g}"
+        return share / (count * residual.terms), words
+
+    def beginning(self, residual: Residual) -> float:
+        """Return the second moment with which a stream begins: 1, unless the output layer's table begins it.
+
+        That table has second moment 1/(m·d), see `goodinit.recipes.lookups`, and so has each added to it.
+        """
+        moment = 0.0
+        for name in residual.start:
+            head = next((use for use in self.graph[name] if use.contracts and use.head), None)
+            if head is not None:
+                arriving = self.arriving(head)[0]
+                moment = max(moment, 1.0 / (arriving * head.fan_in) if arriving > 0 else 0.0)
+            elif any(use.contracts for use in self.graph[name]):
+                return 1.0
+        tables = sum(any(use.op == "embedding" for use in self.graph[name]) for name in residual.start)
+        return moment * max(tables, 1) if moment > 0 else 1.0
 
     def cost(self, use: WeightUse, orthogonal: bool) -> str:
         """Say what the whole plain chain costs where no scale can hold it, or an empty string.

@@ -116,7 +116,7 @@ class MonitorEvent:
     """Something that happened while the model trained.
 
     `kind` is one of ``"layer_died"``, ``"layer_revived"``, ``"never_learned"``,
-    ``"units_died"``, ``"balance_drifted"``, ``"start_forgotten"``,
+    ``"units_died"``, ``"balance_drifted"``, ``"balance_evened"``, ``"start_forgotten"``,
     ``"start_no_longer_matters"``, ``"non_finite"`` and ``"finite_again"``; `where` names
     layers or parameters; `effect` is the measured size that the message states.
     """

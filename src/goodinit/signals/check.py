@@ -11,6 +11,7 @@ from torch import nn
 
 from goodinit.records import Report
 from goodinit.signals.diagnose import diagnose, remarks
+from goodinit.signals.origins import traced_back
 from goodinit.signals.probe import probe
 
 __all__ = ["check"]
@@ -48,7 +49,7 @@ def check(
         loss=seen.loss,
         layers=seen.layers,
         parameters=seen.parameters,
-        findings=diagnose(seen),
+        findings=traced_back(diagnose(seen), seen, model, batch, loss, seed),
         notes=(*seen.notes, *remarks(seen)),
         versions={"torch": torch.__version__, "python": platform.python_version()},
     )

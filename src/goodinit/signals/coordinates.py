@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -131,7 +132,7 @@ def coordinate_check(
 def _check_numbers(
     widths: Sequence[int], steps: int, seeds: int, lr: float, tolerance: float, confidence: float
 ) -> None:
-    if len(widths) < 3 or any(b <= a for a, b in zip(widths, widths[1:], strict=False)) or widths[0] < 1:
+    if len(widths) < 3 or any(b <= a for a, b in pairwise(widths)) or widths[0] < 1:
         raise ArgumentError(f"widths: give at least three, rising from 1 or more; got {list(widths)!r}")
     for name, value, least in (("steps", steps, 1), ("seeds", seeds, 2)):
         if isinstance(value, bool) or not isinstance(value, int) or value < least:
@@ -150,7 +151,7 @@ def _with_default(loss: Callable[..., Any] | None, data: Any) -> Callable[..., A
     target = data[1]
     if not isinstance(target, Tensor):
         raise WrongTypeError(
-            f"data: the targets are a {type(target).__name__}, for which there is no usual loss; give loss=..."
+            f"data: the targets are a {type(target).__name__}, which no usual loss takes; give loss=..."
         )
     return nn.functional.mse_loss if target.is_floating_point() else _cross_entropy
 
@@ -165,7 +166,9 @@ def _run(settings: _Settings, width: int, seed: int) -> tuple[Sizes, tuple[float
     with kept_generators(seed, []):
         model = settings.build(width)
     if not isinstance(model, nn.Module):
-        raise WrongTypeError(f"build: expected a torch.nn.Module for width {width}, got {type(model).__name__}")
+        raise WrongTypeError(
+            f"build: expected a torch.nn.Module for width {width}, got {type(model).__name__}"
+        )
     devices = accelerators(model)
     optimizer = _optimizer(settings, model)
     inputs, target, has_target = split_batch(settings.data, settings.loss)
@@ -214,8 +217,7 @@ def _optimizer(settings: _Settings, model: nn.Module) -> torch.optim.Optimizer:
             f"optimizer: {settings.optimizer!r} is not known; use {', '.join(map(repr, _OPTIMIZERS))} "
             "or a callable that takes the model"
         )
-    made = kind(model.parameters(), lr=settings.lr)  # type: ignore[call-arg]
-    return made
+    return kind(model.parameters(), lr=settings.lr)  # type: ignore[call-arg]
 
 
 @contextmanager
@@ -242,9 +244,7 @@ def _outputs(model: nn.Module, wanted: bool) -> Iterator[dict[str, tuple[str, li
             handle.remove()
 
 
-def _sizes(
-    before: dict[str, tuple[str, list[Tensor]]], after: dict[str, tuple[str, list[Tensor]]]
-) -> Sizes:
+def _sizes(before: dict[str, tuple[str, list[Tensor]]], after: dict[str, tuple[str, list[Tensor]]]) -> Sizes:
     found = {}
     for name, (kind, first) in before.items():
         last = after[name][1]
@@ -325,7 +325,8 @@ def _judged(layers: Sequence[CoordinateLayer], tolerance: float) -> tuple[Findin
         off = [
             layer
             for layer in layers
-            if layer.change_interval is not None and min(sign * end for end in layer.change_interval) > tolerance
+            if layer.change_interval is not None
+            and min(sign * end for end in layer.change_interval) > tolerance
         ]
         if off:
             worst = max(off, key=lambda layer: abs(layer.change_slope or 0.0))
@@ -356,7 +357,7 @@ def _finding(worst: CoordinateLayer, where: tuple[str, ...], grows: bool, tolera
         effect=worst.change_slope,
         interval=worst.change_interval,
         expected=(-tolerance, tolerance),
-        cause=f"The changes of {len(where)} layers {effect}: at '{worst.name}' as "
-        f"width^{worst.change_slope:.2f}.",
+        cause=f"The outputs of {len(where)} layer{'s'[: len(where) > 1]} change by amounts that {effect}: "
+        f"at '{worst.name}' as width^{worst.change_slope:.2f}.",
         cure=f"{cure} (muP, see docs/mup.md).",
     )

@@ -126,9 +126,19 @@ class Watch:
                 f"gradient balance drifted by ×{step.drift:.3g} since the start: against the back, the front "
                 f"gets {factor:.3g} times {side} gradient (second moment) than it did"
             )
-            yield _event(step, "balance_drifted", (ends[0], ends[-1]), step.drift, text)
+            kind = "balance_drifted"
+            if self._evened(step):
+                kind, text = "balance_evened", f"{text}; the ends are more alike now"
+            yield _event(step, kind, (ends[0], ends[-1]), step.drift, text)
         elif abs(log) < 0.5:
             self.level = 0
+
+    def _evened(self, step: MonitorStep) -> bool:
+        # Behind a last layer that starts at zero the front has next to no gradient until that layer grows.
+        now = profile(step.layers)
+        common = [name for name in self.start if name in now]
+        first, last = (balance({name: sizes[name] for name in common}) for sizes in (self.start, now))
+        return bool(first and last and abs(math.log(last)) < abs(math.log(first)))
 
     def _forgetting(self, step: MonitorStep) -> Iterable[MonitorEvent]:
         kept = {p.name: p.kept for p in step.parameters if p.kept is not None and len(p.shape) >= 2}

@@ -44,7 +44,8 @@ def bidiagonalize(multiply: Product, transposed: Product, start: Tensor, steps: 
     out = start.new_zeros(samples, steps, steps)
     scale = start.new_zeros(samples)
     v, _ = _unit(start, scale)
-    rights, lefts = [v], []
+    rights: list[Tensor] = [v]
+    lefts: list[Tensor] = []
     previous, beta = torch.zeros(()), start.new_zeros(samples)
     for j in range(steps):
         u = multiply(v)
@@ -112,5 +113,6 @@ def merged_nodes(values: Tensor, weights: Tensor, most: int) -> tuple[tuple[floa
     weight = torch.zeros(most, dtype=flat.dtype).index_add_(0, group, shares)
     square = torch.zeros(most, dtype=flat.dtype).index_add_(0, group, shares * flat**2)
     full = weight > 0
-    found = (square[full] / weight[full]).sqrt()
+    # Rounding can put equal neighbours in the wrong order.
+    found = (square[full] / weight[full]).sqrt().cummax(0).values
     return tuple(found.tolist()), tuple(weight[full].tolist())

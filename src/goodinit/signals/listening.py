@@ -221,7 +221,7 @@ class Listener:
 
 
 class _Hook:
-    """A hook that does nothing in compiled code, without gradients, or once its listener is gone.
+    """A hook that does nothing in compiled or traced code, without gradients, or once its listener is gone.
 
     A copy of the model made meanwhile, by deepcopy or pickle, gets a hook that does nothing
     and that needs no goodinit to be loaded.
@@ -231,7 +231,7 @@ class _Hook:
         self._listener, self._method, self._name = weakref.ref(listener), method, name
 
     def __call__(self, *given: Any) -> Any:
-        if torch.compiler.is_compiling():
+        if torch.compiler.is_compiling() or torch.jit.is_tracing():
             return None
         listener = self._listener()
         if listener is None or not (torch.is_grad_enabled() or self._method == "_before_step"):

@@ -9,9 +9,9 @@ from typing import TypeAlias
 import torch
 from torch import nn
 
-from goodinit.signals.alike import cosine, gram, rank
+from goodinit.signals.alike import cosine, gram, rank, varying_from
 from goodinit.signals.kinds import cuts_to_zero, saturated
-from goodinit.signals.moments import BLOCK, NONFINITE, in_range, merged, sums, varying
+from goodinit.signals.moments import BLOCK, NONFINITE, in_range, merged, sums
 from goodinit.signals.sampling import sample, spaced
 
 __all__ = ["Vectors", "fetch", "measure_gradient", "measure_output", "measuring", "merge"]
@@ -74,8 +74,8 @@ def measure_output(
     tokens = values.ndim == 3 and axis == values.ndim - 1
     if values.ndim >= 2 and by_sample.shape[0] >= 2:
         rows = by_sample.reshape(by_sample.shape[0], -1)
-        found["varying"] = varying(rows)
         products = gram(rows)
+        found["varying"] = varying_from(products, rows)
         found["correlation"] = cosine(products)
         if not tokens:
             found["rank"] = rank(values, products)

@@ -149,11 +149,25 @@ def in_range(vector: torch.Tensor) -> bool:
 
 def square_sum(flat: torch.Tensor) -> torch.Tensor:
     """Return Σx² of a flat contiguous tensor as a float64 number; squares must be in range."""
+    return torch.cat(_norms(flat)).double().square().sum()
+
+
+def _norms(flat: torch.Tensor) -> list[torch.Tensor]:
+    """Return norms of rows, and of what is left over."""
     whole = flat.numel() // _ROW * _ROW
     norms = [torch.linalg.vector_norm(flat[:whole].view(-1, _ROW), dim=1)] if whole else []
     if whole < flat.numel():
         norms.append(torch.linalg.vector_norm(flat[whole:]).reshape(1))
-    return torch.cat(norms).double().square().sum()
+    return norms
+
+
+def _totals(flat: torch.Tensor) -> list[torch.Tensor]:
+    """Return sums of rows, and of what is left over."""
+    whole = flat.numel() // _ROW * _ROW
+    totals = [flat[:whole].view(-1, _ROW).sum(dim=1)] if whole else []
+    if whole < flat.numel():
+        totals.append(flat[whole:].sum().reshape(1))
+    return totals
 
 
 def _largest_subnormal(dtype: torch.dtype) -> float:
@@ -165,58 +179,66 @@ def _quickly(flat: torch.Tensor, small: bool) -> torch.Tensor | None:
     """Measure in the tensor's own precision (at least float32); None where that is not safe."""
     wide = torch.float64 if flat.dtype == torch.float64 else torch.float32
     below = _largest_subnormal(flat.dtype)
-    count, filled, normal = flat.numel(), 0, 0
-    low, high = math.inf, -math.inf
-    totals, squares = [], []
+    count, zeros, tiny, largest = flat.numel(), 0, 0, 0.0
+    totals: list[torch.Tensor] = []
+    norms: list[torch.Tensor] = []
+    room = _room(flat, wide)
     for part in _widened(flat, wide):
-        extremes = torch.aminmax(part)
+        extremes = torch.aminmax(torch.abs(part, out=room[: part.numel()]))
         least, most = extremes.min.item(), extremes.max.item()
-        if not math.isfinite(least + most):
+        if not math.isfinite(most):  # also where any value is NaN
             return None
-        low, high = min(low, least), max(high, most)
-        filled += int(torch.count_nonzero(part))
-        if small:
-            normal += int(torch.count_nonzero(torch.nn.functional.hardshrink(part, below)))
-        totals.append(_total(part))
-        squares.append(square_sum(part))
-    largest = max(-low, high)
+        largest = max(largest, most)
+        # Counting takes as long as all the rest, and most tensors hold nothing to count.
+        if least == 0:
+            zeros += part.numel() - int(torch.count_nonzero(part))
+        if small and least <= below:
+            cut = torch.hardshrink(part, below, out=room[: part.numel()])
+            tiny += part.numel() - int(torch.count_nonzero(cut))
+        totals += _totals(part)
+        norms += _norms(part)
     floor, ceiling = _RANGE[wide]
     if largest > ceiling or 0 < largest < floor:
         return None
-    mean = float(torch.stack(totals).sum()) / count
-    square = float(torch.stack(squares).sum())
+    mean, square = _added(totals, norms)
+    mean /= count
     centred = max(square - count * mean * mean, 0.0)
     if count * mean * mean > _CENTRE**2 * centred:
         mean, centred = _around(flat, wide, mean)
-    zeros = float(count - filled)
     return torch.tensor(
-        [count, 0.0, mean, centred, zeros, count - normal if small else math.nan, largest],
-        dtype=torch.float64,
+        [count, 0.0, mean, centred, zeros, tiny if small else math.nan, largest], dtype=torch.float64
     )
 
 
 def _around(flat: torch.Tensor, wide: torch.dtype, mean: float) -> tuple[float, float]:
     """Return the mean and Σ(x − mean)² from differences to a number near the mean: these are exact."""
     pivot = torch.tensor(mean, dtype=wide)
-    totals, squares = [], []
+    totals: list[torch.Tensor] = []
+    norms: list[torch.Tensor] = []
+    room = _room(flat, wide)
     for part in _widened(flat, wide):
-        away = part - pivot
-        totals.append(_total(away))
-        squares.append(square_sum(away))
-    count = flat.numel()
-    shift = float(torch.stack(totals).sum()) / count
-    return float(pivot) + shift, max(float(torch.stack(squares).sum()) - count * shift * shift, 0.0)
+        away = torch.sub(part, pivot, out=room[: part.numel()])
+        totals += _totals(away)
+        norms += _norms(away)
+    total, square = _added(totals, norms)
+    shift = total / flat.numel()
+    return float(pivot) + shift, max(square - flat.numel() * shift * shift, 0.0)
+
+
+def _added(totals: list[torch.Tensor], norms: list[torch.Tensor]) -> tuple[float, float]:
+    """Return Σx and Σx² from sums and norms of rows."""
+    return torch.cat(totals).double().sum().item(), torch.cat(norms).double().square().sum().item()
+
+
+def _room(flat: torch.Tensor, wide: torch.dtype) -> torch.Tensor:
+    """Return memory for one block: fresh memory for each would cost more than the arithmetic."""
+    return torch.empty(min(flat.numel(), BLOCK), dtype=wide)
 
 
 def _widened(flat: torch.Tensor, wide: torch.dtype) -> Iterator[torch.Tensor]:
+    room = None if flat.dtype == wide else _room(flat, wide)
     for part in flat.split(BLOCK):
-        yield part if part.dtype == wide else part.to(wide)
-
-
-def _total(flat: torch.Tensor) -> torch.Tensor:
-    whole = flat.numel() // _ROW * _ROW
-    total = flat[:whole].view(-1, _ROW).sum(dim=1).double().sum()
-    return total + flat[whole:].double().sum()
+        yield part if room is None else room[: part.numel()].copy_(part)
 
 
 def _carefully(part: torch.Tensor, small: bool) -> torch.Tensor:

@@ -90,7 +90,7 @@ class Operations(TorchFunctionMode):
         """Do these two tensors make a residual sum: equally shaped, computed, one of them a signal?"""
         if len(given) != 2 or given[0].shape != given[1].shape or given[0].ndim < 2:
             return False
-        if not all(each.requires_grad and each not in self.weights for each in given):
+        if not all(each.requires_grad and self._weight_of([each]) is None for each in given):
             return False
         return any(each in self.signals for each in given)
 

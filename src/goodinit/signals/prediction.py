@@ -9,15 +9,14 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from goodinit.errors import ExampleError, WrongTypeError
 from goodinit.graph.examples import Example, given, in_words, none_fits, proposals
 from goodinit.graph.nested import floating, map_tensors, tensors
 from goodinit.graph.places import unwrapped
 from goodinit.records import LayerSignal, Prediction
-from goodinit.signals.expectation import Expected, spread
-from goodinit.signals.following import Follower
+from goodinit.signals.expectations import Expected, Follower, returned_with_noise, spread
 from goodinit.signals.recorder import canonical, recorded_modules
 from goodinit.signals.untouched import accelerators, kept_generators, kept_model
 
@@ -51,7 +50,7 @@ class _Met:
 
 
 def predictions(model: nn.Module, batch: Any = None, *, seed: int = 0) -> dict[tuple[str, int], Expectation]:
-    """Return what theory expects of each layer's output and gradient second moments, before they are measured.
+    """Return the second moments that theory expects of each layer's output and gradient.
 
     E[y_o²] = Σ_i w_oi² E[x_i²] + b_o² through weights, E[φ²] through activations, 1 through norms,
     sums over branches, products over gates; and back, E[g_i²] = Σ_o w_oi² E[g_o²] · E[φ′²].
@@ -165,47 +164,51 @@ def _followed(model: nn.Module, example: Example) -> tuple[list[_Met], list[Expe
             stack.callback(handle.remove)
         with torch.no_grad(), follower:
             output = model(*args, **kwargs)
-        ends = [expected for _, tensor in floating(output) if (expected := follower.expected(tensor)) is not None]
+        ends = [
+            expected for _, tensor in floating(output) if (expected := follower.expected(tensor)) is not None
+        ]
     return met, ends
 
 
 def _finished(met: list[_Met], ends: list[Expected]) -> dict[tuple[str, int], Expectation]:
     usable = [item for item in met if 0 < float(item.expected.q.detach().mean()) < math.inf]
-    returned = _returned(usable, ends)
-    last = next((at for at in range(len(usable) - 1, -1, -1) if returned[at] > 0), None)
+    back = _back(usable, ends)
+    last = next((at for at in range(len(usable) - 1, -1, -1) if back[at][0] > 0), None)
     found = {}
     for at, item in enumerate(usable):
         x = item.expected
-        noise = spread(x) + x.fuzz + _FLOOR + 2 / x.q.numel()
-        output = _band(float(x.q.detach().mean()), noise, x.gap)
+        own = _FLOOR + x.fuzz + 2 / x.q.numel()
+        output = _band(float(x.q.detach().mean()), spread(x) + own, x.gap, x.gap)
         gradient = None
-        if last is not None and at <= last and 0 < returned[at] < math.inf:
+        if last is not None and at <= last and back[at][0] > 0:
             end = usable[last].expected
-            way = max(end.t - x.t, 0.0) + x.fuzz + end.fuzz + _FLOOR + 2 / end.q.numel()
-            gap = abs(end.back_gap - x.back_gap)
-            gradient = _band(returned[at] / returned[last], way, gap)
+            noise = max(back[at][3] - back[last][3], 0.0) + own + 2 / end.q.numel()
+            value, least, most = (back[at][k] / back[last][k] for k in range(3))
+            gradient = _band(
+                value, noise, math.log(value / min(least, value)), math.log(max(most, value) / value)
+            )
         found[item.key] = Expectation(output, gradient)
     return found
 
 
-def _returned(usable: list[_Met], ends: list[Expected]) -> list[float]:
-    """Return each layer's gradient second moment, for one of 1 at every output."""
+def _back(usable: list[_Met], ends: list[Expected]) -> list[tuple[float, float, float, float]]:
+    """Return each layer's gradient second moment with its bounds and noise, for one of 1 at every output."""
     roots = [end.q for end in ends] or [item.expected.q for item in usable[-1:]]
     roots = [root for root in roots if root.requires_grad]
     if not roots:
-        return [0.0] * len(usable)
-    with torch.enable_grad():
-        gradients: Sequence[Tensor | None] = torch.autograd.grad(
-            roots,
-            [item.expected.q for item in usable],
-            [torch.ones_like(root) for root in roots],
-            allow_unused=True,
-        )
-    return [0.0 if g is None else float(g.mean()) for g in gradients]
+        return [(0.0, 0.0, 0.0, 0.0)] * len(usable)
+    return returned_with_noise(roots, [item.expected.q for item in usable])
 
 
-def _band(value: float, noise: float, gap: float) -> Prediction:
-    """The log of a second moment is close to normal with variance v and mean −v/2 off its mean's log."""
-    half = _SIGMAS * math.sqrt(noise) + gap
-    low, high = math.exp(min(-noise / 2 - half, 0.0)), math.exp(min(max(half - noise / 2, 0.0), 700.0))
+def _band(value: float, noise: float, below: float, above: float) -> Prediction:
+    """Return the band of 3 sigma around a mean, widened by what is not known.
+
+    Through many layers the logarithm is close to normal with variance v and a mean of −v/2 (Hanin
+    and Nica 2020); of one narrow layer the mean square is chi-squared with 2/v degrees of freedom,
+    whose lower tail is longer (by Wilson and Hilferty 1931). The wider edge counts.
+    """
+    half = _SIGMAS * math.sqrt(noise)
+    cubed = max(1 - noise / 9 - _SIGMAS * math.sqrt(noise / 9), 0.0) ** 3
+    low = min(math.exp(max(-noise / 2 - half, -700.0)), cubed) * math.exp(-below)
+    high = math.exp(min(max(half - noise / 2, 0.0) + above, 700.0))
     return Prediction(value, value * low, value * high)

@@ -20,8 +20,8 @@ def squared_norm(tensor: torch.Tensor) -> torch.Tensor:
     Relative error about 1e-5 for float32 and shorter types, whatever the size of x: where
     a square could leave float32's range the sum is taken in float64.
 
-    >>> float(squared_norm(torch.full((4,), 1e-30)))
-    4e-60
+    >>> f"{float(squared_norm(torch.full((4,), 1e-30))):.3g}"
+    '4e-60'
     """
     if tensor.layout == torch.sparse_coo:
         tensor = tensor.coalesce().values()

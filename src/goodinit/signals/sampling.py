@@ -39,7 +39,7 @@ def sample(tensor: torch.Tensor) -> torch.Tensor:
     flat = flat_real(tensor)
     if flat.numel() <= _SAMPLED:
         return flat.double()
-    stride = flat.numel() // _SAMPLED
+    stride = -(-flat.numel() // _SAMPLED)
     while math.gcd(stride, flat.numel()) > 1:
         stride += 1
     return flat[::stride].double()

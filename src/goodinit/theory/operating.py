@@ -101,7 +101,7 @@ def end_correlation(function: ActivationLike, depth: int, start: float = 0.0) ->
         ArgumentError: as `operating_point`, or if start is no correlation.
 
     >>> round(end_correlation("tanh", 50), 6), round(end_correlation("relu", 50), 2)
-    (0.0, 0.98)
+    (0.0, 0.99)
 
     Source: Poole et al. (2016), equations 4 and 5; Cho and Saul (2009) for ReLU.
     """

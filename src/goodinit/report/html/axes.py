@@ -19,7 +19,7 @@ _LABEL = 14
 
 
 def log_axis(low: float, high: float, title: str = "") -> dict[str, Any]:
-    """Return a logarithmic axis from `low` to `high`, both positive.
+    """Return a logarithmic axis from `low` to `high`, both positive and at least a factor 3 apart.
 
     >>> log_axis(0.5, 2e3)["ticktext"]
     ['1', '10', '100', '1,000']
@@ -45,11 +45,18 @@ def log_axis(low: float, high: float, title: str = "") -> dict[str, Any]:
     return {**made, "title": {"text": title}} if title else made
 
 
-def depth_axis(indices: Sequence[int]) -> dict[str, Any]:
-    """Return the axis of layers, with room for the marks at its ends."""
+def depth_axis(indices: Sequence[int], names: Sequence[str]) -> dict[str, Any]:
+    """Return the axis of layers, with room for the marks at its ends; by name where they are few.
+
+    >>> depth_axis([0, 1], ["conv", "head"])["ticktext"]
+    ['conv', 'head']
+    """
     low, high = min(indices, default=0), max(indices, default=1)
-    room = max(0.5, 0.02 * (high - low))
-    return {"title": {"text": "layer, in order of execution"}, "range": [low - room, high + room]}
+    room = max(0.4, 0.02 * (high - low))
+    ends = {"range": [low - room, high + room]}
+    if len(names) <= _NAMED:
+        return {**named_axis(names, indices, ""), "tickvals": list(indices), **ends}
+    return {"title": {"text": "layer, in order of execution"}, **ends}
 
 
 def named_axis(names: Sequence[str], places: Sequence[int], title: str) -> dict[str, Any]:

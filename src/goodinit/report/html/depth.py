@@ -117,7 +117,9 @@ def _figure(
         *_off_scale(shown, floor, ceiling),
     ]
     layout = {
-        "xaxis": depth_axis([point.layer.index for point in points]),
+        "xaxis": depth_axis(
+            [point.layer.index for point in points], [label(point.layer) for point in points]
+        ),
         "yaxis": log_axis(floor, ceiling),
     }
     left = len(measured) - len(shown)

@@ -1,4 +1,4 @@
-"""Heat maps: single units by layer, time steps, attention heads."""
+"""Heat maps: single units by layer, attention heads."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from goodinit.records import LayerSignal, Report
-from goodinit.report.html.axes import log_axis, named_axis
+from goodinit.records import AttentionSignal, LayerSignal, Report
+from goodinit.report.html.axes import named_axis
 from goodinit.report.html.depth import label
 from goodinit.report.html.numbers import percent, rounded, scientific, short_name
 from goodinit.report.html.pieces import Column, Figure, Table, View, thinned
 from goodinit.report.words import count
 
-__all__ = ["attention", "steps", "units"]
+__all__ = ["attention", "units"]
 
 # More columns than this are narrower than a pixel or two.
 _COLUMNS = 160
@@ -77,7 +77,7 @@ def _units(
             "colorscale": _DIVERGING,
             "colorbar": _bar("log₁₀ of the unit over the layer's mean"),
             "meta": "main",
-            "hover": "10^%{z} of the layer's mean",
+            "hover": "log₁₀ of unit over mean: %{z}",
         }
     ]
     for z, colour, words in ((marks, "$ink", "exactly zero"), (broken, "$error", "NaN or infinite")):
@@ -159,80 +159,6 @@ def _unit_table(key: str, title: str, rows: Sequence[tuple[LayerSignal, tuple[fl
     return Table(f"{key}-data", title, columns, tuple(lines))
 
 
-def steps(report: Report) -> Figure | None:
-    """Return the second moments by time step of recurrent layers, or None where there are none."""
-    measured = [layer for layer in report.layers if len(layer.steps) > 1 or len(layer.step_gradients) > 1]
-    if not measured:
-        return None
-    colours = ("$measured", "$high", "$predicted", "$before")
-    traces: list[dict[str, Any]] = []
-    lines = []
-    for place, layer in enumerate(measured[: len(colours)]):
-        for values, dash, word in (
-            (layer.steps, "solid", "output"),
-            (layer.step_gradients, "dash", "gradient"),
-        ):
-            if len(values) > 1:
-                traces.append(
-                    {
-                        "x": list(range(len(values))),
-                        "y": [rounded(value) or None for value in values],
-                        "mode": "lines+markers",
-                        "line": {"color": colours[place], "width": 2, "dash": dash},
-                        "marker": {"size": 5, "color": colours[place]},
-                        "name": f"{short_name(label(layer), 24)}, {word}",
-                        "text": [
-                            f"{short_name(label(layer))}, {word}\nstep {step}: {scientific(value)}"
-                            for step, value in enumerate(values)
-                        ],
-                        "meta": "main" if not traces else "",
-                    }
-                )
-    for layer in measured:
-        for values, word in ((layer.steps, "output"), (layer.step_gradients, "gradient")):
-            if values:
-                ratio = values[-1] / values[0] if values[0] > 0 else math.nan
-                lines.append(
-                    (
-                        label(layer),
-                        word,
-                        str(len(values)),
-                        scientific(values[0]),
-                        scientific(values[-1]),
-                        scientific(ratio),
-                    )
-                )
-    columns = (
-        Column("layer", "name"),
-        Column("of", "text"),
-        Column("steps seen"),
-        Column("first"),
-        Column("last"),
-        Column("last over first"),
-    )
-    sizes = [value for trace in traces for value in trace["y"] if value]
-    layout = {
-        "xaxis": {"title": {"text": "time step (evenly spaced)"}},
-        "yaxis": log_axis(min(sizes, default=0.1) / 2, max(sizes, default=10.0) * 2),
-    }
-    title = "Recurrence: second moment by time step"
-    summary = " ".join(
-        f"{line[0]}, {line[1]}: {line[3]} at the first step, {line[4]} at the last." for line in lines[:2]
-    )
-    left = len(measured) - len(colours)
-    note = (
-        f"{count(left, 'recurrent layer')} left out of the drawing; all are in the table." if left > 0 else ""
-    )
-    return Figure(
-        "steps",
-        title,
-        summary,
-        (View("", tuple(traces), layout),),
-        Table("steps-data", title, columns, tuple(lines)),
-        note,
-    )
-
-
 def attention(report: Report) -> Figure | None:
     """Return the heat map of attention entropy by head, or None where there is no attention."""
     rows = report.attention
@@ -270,6 +196,12 @@ def attention(report: Report) -> Figure | None:
         },
         "yaxis": {"title": {"text": "head"}, "showgrid": False, "dtick": max(1, heads // 8)},
     }
+    odd = [[1 if head is None else None for head in row] for row in _broken(chosen, heads)]
+    traces = [trace]
+    if any(cell is not None for row in odd for cell in row):
+        flat = [[0, "$error"], [1, "$error"]]
+        over = {"type": "heatmap", "z": odd, "columns": names, "colorscale": flat, "showscale": False}
+        traces.append({**over, "xgap": 1, "ygap": 1, "hover": "NaN or infinite"})
     title = "Attention entropy by head"
     finite = [row.entropy for row in rows if math.isfinite(row.entropy)]
     summary = (
@@ -303,4 +235,15 @@ def attention(report: Report) -> Figure | None:
     left = len(rows) - len(chosen)
     note = f"{len(chosen)} of {len(rows)} drawn; all are in the table." if left else ""
     table = Table("attention-data", title, columns, lines)
-    return Figure("attention", title, summary, (View("", (trace,), layout),), table, note, wide=True)
+    return Figure("attention", title, summary, (View("", tuple(traces), layout),), table, note, wide=True)
+
+
+def _broken(rows: Sequence[AttentionSignal], heads: int) -> list[list[float | None]]:
+    """For each head and attention: None where the entropy is not finite."""
+    return [
+        [
+            0.0 if head >= len(row.head_entropy) or math.isfinite(row.head_entropy[head]) else None
+            for row in rows
+        ]
+        for head in range(heads)
+    ]

@@ -14,7 +14,7 @@ from typing import Any
 from goodinit.errors import ArgumentError, WrongTypeError
 from goodinit.files import write_beside
 from goodinit.records import PlanRecord, Report, Verification
-from goodinit.report.html import depth, maps, overview, shares, spectra, tables, violins
+from goodinit.report.html import depth, maps, overview, recurrence, shares, spectra, tables, violins
 from goodinit.report.html.cards import card, docs_address
 from goodinit.report.html.engine import TEMPLATES, environment, needed
 from goodinit.report.html.palette import DARK, LIGHT
@@ -119,8 +119,6 @@ def _report(report: Report, before: Report | None, docs: str | None) -> dict[str
 
 
 def _sections(report: Report, before: Report | None) -> list[Section]:
-    recurrence = maps.steps(report)
-    heads = maps.attention(report)
     found = [
         Section(
             "signal",
@@ -128,7 +126,7 @@ def _sections(report: Report, before: Report | None) -> list[Section]:
             "Signal",
             "The second moment, the mean square of all elements, should change little from layer to layer: "
             "outputs from first to last, gradients from last to first.",
-            _present(depth.forward(report, before), depth.backward(report, before), recurrence),
+            _present(depth.forward(report, before), depth.backward(report, before), recurrence.steps(report)),
         ),
         Section(
             "information",
@@ -156,7 +154,7 @@ def _sections(report: Report, before: Report | None) -> list[Section]:
             "Attention",
             "Attention",
             "Entropy over its maximum: 1 looks at every key alike, 0 at a single one.",
-            _present(heads),
+            _present(maps.attention(report)),
         ),
         Section(
             "jacobian",

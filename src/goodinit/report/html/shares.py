@@ -11,7 +11,7 @@ from goodinit.report.html.depth import label
 from goodinit.report.html.numbers import percent, rounded, scientific, short_name
 from goodinit.report.html.pieces import Column, Figure, Table, View
 
-__all__ = ["shares"]
+__all__ = ["shares", "underflow", "varying"]
 
 _Share = Callable[[LayerSignal], float | None]
 _Line = tuple[str, str, str, _Share]
@@ -21,6 +21,14 @@ def varying(layer: LayerSignal) -> float | None:
     """Return the share of the second moment that differs from sample to sample."""
     whole = layer.output.second_moment
     return layer.varying / whole if layer.varying is not None and whole > 0 else None
+
+
+def underflow(layer: LayerSignal) -> float | None:
+    """Return the share of the gradient that is zero or subnormal, where numbers are short.
+
+    In float32 what is zero was stopped by a ReLU, not by the number format.
+    """
+    return layer.underflow if "16" in layer.dtype or "8" in layer.dtype else None
 
 
 def _rank(layer: LayerSignal) -> float | None:
@@ -41,7 +49,7 @@ _IDLE: tuple[_Line, ...] = (
     ("dead units", "$high", "solid", _dead),
     ("saturated", "$measured", "dash", lambda layer: layer.saturated),
     ("exact zeros", "$before", "dot", lambda layer: layer.zeros if layer.dead is not None else None),
-    ("gradient zero or subnormal", "$predicted", "dashdot", lambda layer: layer.underflow),
+    ("gradient zero or subnormal", "$predicted", "dashdot", underflow),
 )
 
 
@@ -94,7 +102,7 @@ def _figure(
         if any(share(layer) is not None for _, share in known)
     )
     layout = {
-        "xaxis": depth_axis([layer.index for layer in layers]),
+        "xaxis": depth_axis([layer.index for layer in layers], [label(layer) for layer in layers]),
         "yaxis": {"range": [-0.04, 1.04], "tickformat": ".0%"},
     }
     table = Table(f"{key}-data", title, columns, rows)

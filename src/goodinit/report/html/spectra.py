@@ -44,12 +44,13 @@ def _spectrum(spectra: list[JacobianSpectrum]) -> Figure:
     traces: list[dict[str, Any]] = []
     for (colour, dash), each in zip(_LINES, thinned(spectra, len(_LINES)), strict=False):
         nodes = sorted(zip(each.values, each.weights, strict=False))
-        total, y = 0.0, []
-        for _, weight in nodes:
+        total, positive, below = 0.0, [], 0.0
+        for value, weight in nodes:
             total += weight
-            y.append(total)
-        positive = [(value, share) for (value, _), share in zip(nodes, y, strict=True) if value > 0]
-        below = y[len(nodes) - len(positive) - 1] if len(positive) < len(nodes) else 0.0
+            if 0 < value < math.inf:
+                positive.append((value, total))
+            elif value == 0:
+                below = total
         if not positive:
             continue
         x = [positive[0][0], *(value for value, _ in positive)]
@@ -69,7 +70,7 @@ def _spectrum(spectra: list[JacobianSpectrum]) -> Figure:
                 "meta": "main" if not traces else "",
             }
         )
-    seen = [1.0, *(value for trace in traces for value in trace["x"])]
+    seen = [1.0, *(value for trace in traces for value in trace["x"] if value)]
     layout: dict[str, Any] = {
         "xaxis": log_axis(min(seen) / 1.3, max(seen) * 1.3, "singular value"),
         "yaxis": {"range": [-0.03, 1.05], "tickformat": ".0%", "title": {"text": "share at or below"}},

@@ -9,7 +9,7 @@ from goodinit.records import LayerSignal, ParameterSignal, PlanRecord, Report, V
 from goodinit.report.html.depth import label
 from goodinit.report.html.numbers import percent, scientific
 from goodinit.report.html.pieces import Column, Table
-from goodinit.report.html.shares import varying
+from goodinit.report.html.shares import underflow, varying
 from goodinit.report.plan import short_initializer
 from goodinit.report.words import shape, units
 
@@ -39,7 +39,7 @@ def layers(report: Report) -> Table:
         ),
         (Column("dead"), lambda x: "–" if x.dead is None else f"{x.dead:,} of {x.units:,}"),
         (Column("saturated"), lambda x: percent(x.saturated)),
-        (Column("underflow"), lambda x: percent(x.underflow)),
+        (Column("underflow"), lambda x: percent(underflow(x))),
     ]
     return _table("layers", "Layers, in order of execution", columns, report.layers, always=6)
 

@@ -22,6 +22,8 @@ _VIOLINS = 24
 _BINS = 32
 # A common scale hides violins whose spread differs by more than this factor.
 _COMPARABLE = 30.0
+# Share of the values beyond each end of the picture, where cutting there makes the rest this much larger.
+_TAIL, _WORTH = 0.002, 1.5
 
 
 @dataclass(frozen=True)
@@ -101,6 +103,8 @@ def _figure(key: str, title: str, shapes: Sequence[_Shape], named: set[str]) -> 
     if spread > _COMPARABLE:
         summary += " Sizes differ so much that each is drawn over its own rms."
     note = f"{len(shown)} of {len(shapes)} drawn, evenly spaced; all are in the table." if left else ""
+    if any("range" in view.layout["yaxis"] for view in views):
+        note += f"{' ' if note else ''}The thinnest tails run out of the picture; the table has the extremes."
     return Figure(f"violin-{key}", title, summary, tuple(views), _table(key, title, shapes), note)
 
 
@@ -153,7 +157,30 @@ def _view(
         }
     )
     axis = named_axis([shape.name for shape in shapes], [shape.place for shape in shapes], order)
-    return View(title, tuple(traces), {"xaxis": axis, "yaxis": {"exponentformat": "power", "zeroline": True}})
+    values = {"exponentformat": "power", "zeroline": True, **_cut(shapes, unit)}
+    return View(title, tuple(traces), {"xaxis": axis, "yaxis": values})
+
+
+def _cut(shapes: Sequence[_Shape], unit: Callable[[_Shape], float]) -> dict[str, Any]:
+    """A range without the outermost thousandths, where single values would flatten all the rest."""
+    ends = [
+        (shape.histogram.low / scale, low / scale, high / scale, shape.histogram.high / scale)
+        for shape in shapes
+        if shape.histogram.sampled
+        for scale, low, high in [
+            (unit(shape), _quantile(shape.histogram, _TAIL), _quantile(shape.histogram, 1 - _TAIL))
+        ]
+    ]
+    if not ends:
+        return {}
+    bottom, top = min(each[1] for each in ends), max(each[2] for each in ends)
+    lowest, highest = min(each[0] for each in ends), max(each[3] for each in ends)
+    # NaN and infinite ends fail both comparisons and leave the range to the plot.
+    if not top - bottom > 0 or not highest - lowest > _WORTH * (top - bottom):
+        return {}
+    margin = 0.06 * (top - bottom)
+    cut = [rounded(bottom - margin), rounded(top + margin)]
+    return {} if None in cut else {"range": cut}
 
 
 def _is_named(name: str, named: set[str]) -> bool:

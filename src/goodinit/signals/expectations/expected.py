@@ -15,13 +15,18 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from goodinit.signals.expectations.returning import known_factor, squared_product, through_weights
+
 __all__ = [
+    "Attention",
     "Expected",
+    "Found",
     "Level",
+    "Shadow",
     "contracted",
     "from_data",
     "gaussian_means",
-    "known_factor",
+    "half_width",
     "scaled",
     "settled",
     "shared_mean",
@@ -53,9 +58,7 @@ class Expected:
         axis: the dimension that counts features, from the end.
         units: number of independent features.
         s: variance of log q that finite width explains, without the features themselves.
-        t: variance of the log of a gradient's second moment on its way back to the input.
         gap: half width of log q that is not known (how alike pooled positions are).
-        back_gap: the same of the gradient, on its way back to the input.
         fuzz: squared relative error of what is approximated.
         normal: whether single elements are Gaussian over draws of the weights.
         held: whether a norm keeps the second moment where it is.
@@ -69,9 +72,7 @@ class Expected:
     axis: int
     units: float
     s: float = 0.0
-    t: float = 0.0
     gap: float = 0.0
-    back_gap: float = 0.0
     fuzz: float = 0.0
     normal: bool = True
     held: bool = False
@@ -96,6 +97,23 @@ class Level:
     gap: float
 
 
+class Attention:
+    """Weights of an attention: a softmax of something expected; its values are at hand."""
+
+    def __init__(self, weights: Tensor) -> None:
+        self.weights = weights.detach()
+
+
+Found = Expected | Level | Attention | None
+Shadow = Callable[[Any], Found]
+
+
+def half_width(low: Tensor, high: Tensor) -> float:
+    """Return half the difference of the logarithms of two mean second moments; 0 where there are none."""
+    a, b = float(low.mean()), float(high.mean())
+    return math.log(b / a) / 2 if 0 < a <= b < math.inf else 0.0
+
+
 def from_data(x: Tensor, axis: int = -1) -> Expected:
     """Return the description of a tensor whose values are known; `axis` counts its features."""
     wide = x.detach().cpu().double()
@@ -112,53 +130,6 @@ def shared_mean(values: Tensor, axis: int) -> Tensor:
 def spread(x: Expected) -> float:
     """Return the variance of the log of the second moment over all elements."""
     return x.s + (2 / x.units if x.normal and not x.held else 0.0)
-
-
-class _Factors(torch.autograd.Function):
-    """Give one value forward, and a factor to what comes back."""
-
-    @staticmethod
-    def forward(ctx: Any, q: Tensor, value: Tensor, factor: Tensor) -> Tensor:
-        ctx.save_for_backward(factor)
-        return value.clone()
-
-    @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None]:
-        (factor,) = ctx.saved_tensors
-        return grads[0] * factor, None, None
-
-
-def known_factor(q: Tensor, value: Tensor, factor: Tensor) -> Tensor:
-    """Return `value` as a function of q through which gradient moments come back times `factor`."""
-    out: Tensor = _Factors.apply(q, value.detach(), factor.detach())
-    return out
-
-
-class _Contraction(torch.autograd.Function):
-    """A linear map with squared weights; they are squared again on the way back, not kept."""
-
-    @staticmethod
-    def forward(ctx: Any, q: Tensor, weight: Tensor, multiply: Any) -> Tensor:
-        ctx.multiply, ctx.weight, ctx.shape = multiply, weight, q.shape
-        return _squared(q, weight, multiply)
-
-    @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None]:
-        with torch.enable_grad():
-            probe = torch.zeros(ctx.shape, dtype=torch.float32, requires_grad=True)
-            scale = max(float(grads[0].max()), torch.finfo(torch.float64).tiny)
-            high = max(float(ctx.weight.abs().max()), torch.finfo(torch.float32).tiny)
-            out = ctx.multiply(probe, (ctx.weight.float() / high) ** 2)
-            (found,) = torch.autograd.grad(out, probe, (grads[0] / scale).float())
-        return found.double() * (scale * high**2), None, None
-
-
-def _squared(q: Tensor, weight: Tensor, multiply: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
-    """Multiply in float32 with the scales taken out, so that nothing over- or underflows."""
-    scale = max(float(q.max()), torch.finfo(torch.float64).tiny)
-    high = max(float(weight.abs().max()), torch.finfo(torch.float32).tiny)
-    out: Tensor = multiply((q / scale).float(), (weight.float() / high) ** 2)
-    return out.double() * (scale * high**2)
 
 
 def contracted(
@@ -183,13 +154,12 @@ def contracted(
     """
     x = settled(x)
     weight = weight.detach().cpu()
-    q: Tensor = _Contraction.apply(x.q.cpu(), weight, multiply)
-    p = _squared(x.p, weight, multiply)
+    q = through_weights(x.q, weight, multiply, 2 / x.units if x.normal else 0.0)
+    p = squared_product(x.p, weight, multiply)
     mean = torch.zeros((), dtype=torch.float64)
     if bias is not None:
         mean = bias.detach().cpu().double()
         q, p = q + mean**2, p + mean**2
-    noise = 2 / x.units if x.normal else 0.0
     return Expected(
         q,
         mean.expand_as(q),
@@ -197,9 +167,7 @@ def contracted(
         axis,
         float(units),
         s=spread(x),
-        t=x.t + noise,
         gap=x.gap,
-        back_gap=x.back_gap,
         fuzz=x.fuzz,
     )
 
@@ -283,18 +251,19 @@ def settled(x: Expected) -> Expected:
     grid = [math.exp(math.log(low) + (math.log(high) - math.log(low)) * k / steps) for k in range(steps + 1)]
     found = gaussian_means(x.program, mu, grid)
     place = v.clamp(low, high).log()
-    square, mean, slope = (_interpolated(place, found.log_v, y) for y in (found.square, found.mean, found.slope))
+    square, mean, slope = (
+        _interpolated(place, found.log_v, y) for y in (found.square, found.mean, found.slope)
+    )
     common = x.p - 2 * shared_mean(m, x.axis) * mu + mu**2
     alike = (common / v.clamp_min(1e-300)).clamp(0.0, 1.0)
     common = square * _dual(found.hermite, float(alike.mean()))
     a = abs(found.elasticity)
     return replace(
         x,
-        q=known_factor(x.q, square, slope),
+        q=known_factor(x.q, square, slope, max(3 * found.slope_kurtosis - 1, 0.0) / x.units),
         m=mean,
         p=torch.minimum(common, square),
         s=a**2 * x.s + max(found.kurtosis - 1, 0.0) / x.units,
-        t=x.t + max(3 * found.slope_kurtosis - 1, 0.0) / x.units,
         gap=a * x.gap,
         fuzz=x.fuzz + (0.0 if x.normal else _SHAPE),
         normal=False,
@@ -320,7 +289,7 @@ def _interpolated(place: Tensor, grid: Tensor, values: Tensor) -> Tensor:
 
 
 def summed(x: Expected, y: Expected, sign: float) -> Expected:
-    """Return the sum of two tensors that depend on different weights: E[(x+y)²] = E[x²] + E[y²] + 2 E[x] E[y]."""
+    """Return the sum of tensors that depend on different weights: E[(x+y)²] = E[x²] + E[y²] + 2 E[x] E[y]."""
     x, y = settled(x), settled(y)
     cross = 2 * sign * x.m * y.m
     q = x.q + y.q + cross
@@ -338,9 +307,7 @@ def summed(x: Expected, y: Expected, sign: float) -> Expected:
         x.axis,
         units,
         s=(a * math.sqrt(parts[0]) + b * math.sqrt(parts[1])) ** 2 + 4 * a * b / units,
-        t=a * x.t + b * y.t,
         gap=a * x.gap + b * y.gap,
-        back_gap=a * x.back_gap + b * y.back_gap,
         fuzz=a * x.fuzz + b * y.fuzz,
         normal=normal,
     )

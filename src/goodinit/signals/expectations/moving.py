@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from goodinit.signals.expectation import Expected
+from goodinit.signals.expectations.expected import Expected
 
 __all__ = ["MOVES", "moved"]
 
@@ -19,7 +19,16 @@ MOVES = frozenset(
     {
         *("view", "reshape", "_unsafe_view", "expand", "flatten", "unflatten", "squeeze", "unsqueeze"),
         *("transpose", "t", "permute", "movedim", "select", "slice", "split", "split_with_sizes", "chunk"),
-        *("unbind", "narrow", "flip", "roll", "repeat", "repeat_interleave", "constant_pad_nd", "index_select"),
+        *(
+            "unbind",
+            "narrow",
+            "flip",
+            "roll",
+            "repeat",
+            "repeat_interleave",
+            "constant_pad_nd",
+            "index_select",
+        ),
         *("detach", "alias", "contiguous", "unfold", "im2col", "pixel_shuffle", "pixel_unshuffle"),
         *("channel_shuffle", "upsample_nearest1d", "upsample_nearest2d", "reflection_pad2d"),
         *("replication_pad2d", "unsafe_chunk", "unsafe_split", "diagonal"),
@@ -40,21 +49,27 @@ def moved(func: Any, x: Expected, args: Sequence[Any], kwargs: dict[str, Any], o
     name = func.overloadpacket.__name__
     results = list(output) if isinstance(output, list | tuple) else [output]
     # Moments may lie in memory in another order than the values do.
-    move = torch.reshape if name in ("view", "_unsafe_view") else func
+    move: Any = torch.reshape if name in ("view", "_unsafe_view") else func
+    rest = [a.cpu() if isinstance(a, Tensor) else a for a in args[1:]]
     parts = []
     for tensor in (x.q, x.m, x.p):
-        out = move(tensor, *args[1:], **kwargs)
+        out = move(tensor, *rest, **kwargs)
         parts.append(list(out) if isinstance(out, list | tuple) else [out])
     found = []
     for at, result in enumerate(results):
         axis = _axis(name, args, x.axis, tuple(args[0].shape), tuple(result.shape))
         token = (x.token, name, at, repr([a for a in args[1:] if not isinstance(a, Tensor)]))
         share = 1.0
-        if name in ("split", "split_with_sizes", "chunk", "slice", "narrow", "unsafe_split") and axis == x.axis:
+        if (
+            name in ("split", "split_with_sizes", "chunk", "slice", "narrow", "unsafe_split")
+            and axis == x.axis
+        ):
             before, after = args[0].shape[x.axis], result.shape[axis]
             share = after / before if before else 1.0
         units = max(x.units * share, 1.0)
-        found.append(replace(x, q=parts[0][at], m=parts[1][at], p=parts[2][at], axis=axis, units=units, token=token))
+        found.append(
+            replace(x, q=parts[0][at], m=parts[1][at], p=parts[2][at], axis=axis, units=units, token=token)
+        )
     return found
 
 

@@ -12,14 +12,24 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.weak import WeakTensorKeyDictionary
 
 from goodinit.graph.nested import tensors
-from goodinit.signals.expectation import Expected, Level, from_data, settled
-from goodinit.signals.expectation_rules import CONTRACTIONS, RULES, Attention, Found, Shadow, contraction, pointwise
-from goodinit.signals.moving import MOVES, moved
+from goodinit.signals.expectations.expected import (
+    Attention,
+    Expected,
+    Found,
+    Shadow,
+    from_data,
+    scaled,
+    settled,
+)
+from goodinit.signals.expectations.linear import CONTRACTIONS, contraction
+from goodinit.signals.expectations.moving import MOVES, moved
+from goodinit.signals.expectations.norms import NORMS
+from goodinit.signals.expectations.pointwise import pointwise
+from goodinit.signals.expectations.pooling import POOLS
 
 __all__ = ["Follower"]
 
-# What a layer makes of an input of which nothing is known is known again.
-_FRESH = frozenset(name for name in RULES if "norm" in name or "softmax" in name)
+_RULES = {**NORMS, **POOLS}
 # New tensors that take only their shape from another.
 _NEW = frozenset(
     f"{what}_like" for what in ("empty", "zeros", "ones", "full", "rand", "randn", "randint")
@@ -42,7 +52,7 @@ class Follower(TorchDispatchMode):
     """
 
     def __init__(self, weights: Iterable[Tensor], data: Iterable[Tensor]) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.weights, self.data, self.signals = (WeakTensorKeyDictionary() for _ in range(3))
         for tensor in weights:
             self.weights[tensor] = True
@@ -74,7 +84,6 @@ class Follower(TorchDispatchMode):
         outside = [tensor for _, tensor in tensors(output)]
         found = [self._look(tensor) for tensor in inside]
         name = func.overloadpacket.__name__
-        self.nm=name
         if name in _NEW:
             return output
         if any(item is not None for item in found):
@@ -125,17 +134,15 @@ class Follower(TorchDispatchMode):
         result: Any = None
         known = not any(isinstance(item, _Unknown) for item in found)
         base = name.rstrip("_")
-        if base in RULES:
-            if known or base in _FRESH:
-                result = self._safely(RULES[base], args, self._shadow, output)
+        if base in _RULES:
+            if known or base in NORMS:
+                result = self._safely(_RULES[base], args, self._shadow, output)
         elif known and base in MOVES:
             first = self._shadow(args[0])
             if isinstance(first, Expected):
                 result = self._safely(moved, func, first, args, kwargs, output)
             elif isinstance(first, Attention):
                 result = Attention(outside[0])
-            elif isinstance(first, Level):
-                result = None
         elif known and base in CONTRACTIONS:
             result = self._safely(contraction, base, args, self._shadow, output, kwargs)
         elif known and torch.Tag.pointwise in func.tags:
@@ -155,8 +162,6 @@ class Follower(TorchDispatchMode):
             return Attention(output[0])
         if not isinstance(first, Expected) or not isinstance(output, tuple):
             return None
-        from goodinit.signals.expectation import scaled
-
         kept = output[1].double() / max(1.0 - float(args[1]), 1e-12)
         return self._safely(scaled, first, kept)
 
@@ -164,9 +169,15 @@ class Follower(TorchDispatchMode):
         """Run a rule in the thread with autograd; what it cannot do is unknown, never an error."""
         try:
             return self.worker.submit(rule, *args).result()
-        except (RuntimeError, ValueError, TypeError, IndexError, AttributeError, ZeroDivisionError, OverflowError) as e:
-            import os,traceback
-            if os.environ.get("DBG"): traceback.print_exc()
+        except (
+            RuntimeError,
+            ValueError,
+            TypeError,
+            IndexError,
+            AttributeError,
+            ZeroDivisionError,
+            OverflowError,
+        ):
             return None
 
     def _set(self, outside: list[Tensor], result: Any) -> None:
@@ -177,8 +188,6 @@ class Follower(TorchDispatchMode):
                 item = None
             if tensor.is_floating_point() or tensor.is_complex():
                 self.signals[tensor] = _UNKNOWN if item is None else item
-                import os
-                if item is None and os.environ.get("DBG"): print("UNKNOWN", self.nm, tuple(tensor.shape))
 
     def _written(self, tensor: Tensor) -> None:
         """A signal was written in place: what shares the memory is not what it was."""
