@@ -35,6 +35,8 @@ if TYPE_CHECKING:
     from goodinit.plans.build import initialize, plan
     from goodinit.records import Report
     from goodinit.signals import Monitor, check, diagnose, probe
+    from goodinit.signals.coordinates import coordinate_check
+    from goodinit.signals.jacobian import jacobian_spectrum
 
 __version__ = "0.1.0"
 
@@ -45,6 +47,7 @@ __all__ = [
     "Report",
     "__version__",
     "check",
+    "coordinate_check",
     "diagnose",
     "errors",
     "fill_",
@@ -53,6 +56,7 @@ __all__ = [
     "initialize",
     "initializers",
     "integrations",
+    "jacobian_spectrum",
     "plan",
     "plans",
     "probe",
@@ -73,9 +77,11 @@ _HOME = {
     "Plan": "goodinit.plans",
     "Report": "goodinit.records",
     "check": "goodinit.signals",
+    "coordinate_check": "goodinit.signals.coordinates",
     "diagnose": "goodinit.signals",
     "fill_": "goodinit.plans",
     "initialize": "goodinit.plans.build",
+    "jacobian_spectrum": "goodinit.signals.jacobian",
     "plan": "goodinit.plans.build",
     "probe": "goodinit.signals",
     "trace": "goodinit.graph",

@@ -112,9 +112,7 @@ def test_the_error_names_what_was_tried_and_the_models_own_reason() -> None:
         def forward(self, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
             return super().forward(x) + y
 
-    with pytest.raises(
-        ExampleError, match=r"tried float32\(64, 3\).*missing 1 required positional argument"
-    ):
+    with pytest.raises(ExampleError, match=r"tried float32\(64, 3\).*missing 1 required positional argument"):
         probe(Picky(3, 2))
 
 

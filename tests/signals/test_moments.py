@@ -123,7 +123,7 @@ def test_zeros_and_subnormals_are_counted_one_by_one(dtype: torch.dtype, count: 
     values[:10] = 0.0
     values[10:17] = -limits.tiny * (1 - limits.eps)  # the largest subnormal
     values[17:20] = limits.tiny  # the smallest normal number
-    for seen in (sums(values, small=True), _on_device(values, True)):
+    for seen in (sums(values, counts=True), _on_device(values, True)):
         assert share_of_zeros(seen) == 10 / count
         assert share_of_small(seen) == 17 / count
 
@@ -135,8 +135,8 @@ def test_zeros_and_subnormals_are_counted_one_by_one(dtype: torch.dtype, count: 
     )
 )
 def test_merged_parts_equal_the_whole(parts: list[list[float]]) -> None:
-    vectors = [sums(torch.tensor(part, dtype=torch.float64), small=True) for part in parts if part]
-    whole = sums(torch.tensor([x for part in parts for x in part], dtype=torch.float64), small=True)
+    vectors = [sums(torch.tensor(part, dtype=torch.float64), counts=True) for part in parts if part]
+    whole = sums(torch.tensor([x for part in parts for x in part], dtype=torch.float64), counts=True)
     # Differences to the mean are exact to 1e-16 of the largest value, here 1e3, squared.
     torch.testing.assert_close(merged(vectors), whole, rtol=1e-9, atol=1e-9)
 

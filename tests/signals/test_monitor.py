@@ -169,21 +169,23 @@ def test_gradients_are_read_wherever_they_are_zeroed() -> None:
 
 
 def test_an_optimizer_that_torch_does_not_know_is_fine() -> None:
-    model, (x, y) = net(), next(batches(1))
-    with Monitor(model) as monitor:
-        nn.functional.cross_entropy(model(x), y).backward()
-        with torch.no_grad():
-            for p in model.parameters():
-                p -= 0.1 * p.grad
-        record = monitor.step()
-    assert record is not None
-    for p in record.parameters:
-        assert p.update == pytest.approx(0.01 * p.gradient, rel=1e-4)
+    model = net()
+    with Monitor(model, every=1) as monitor:
+        for x, y in batches(3):
+            model.zero_grad()
+            nn.functional.cross_entropy(model(x), y).backward()
+            with torch.no_grad():
+                for p in model.parameters():
+                    p -= 0.1 * p.grad
+            record = monitor.step()
+            assert record is not None
+            for each in record.parameters:
+                assert each.update == pytest.approx(0.01 * each.gradient, rel=1e-4)
 
 
 def test_a_closure_is_measured_after_it_ran() -> None:
     results = []
-    for closed in (False, True):
+    for closed in ("not", "by place", "by name"):
         model, (x, y) = net(), next(batches(1))
         optimizer = torch.optim.SGD(model.parameters(), lr=0.05)
         # What an earlier step left behind must not be taken for this step's gradient.
@@ -197,13 +199,18 @@ def test_a_closure_is_measured_after_it_ran() -> None:
             return loss
 
         with Monitor(model) as monitor:
-            if closed:
-                optimizer.step(closure)
-            else:
+            if closed == "not":
                 closure()
                 optimizer.step()
+            elif closed == "by place":
+                optimizer.step(closure)
+            else:
+                optimizer.step(closure=closure)
+            optimizer.zero_grad()
             results.append(monitor.step())
-    assert results[0] == results[1]
+    assert results[0] is not None
+    assert results[0].parameters[0].gradient > 0
+    assert results[0] == results[1] == results[2]
 
 
 def test_accumulated_passes_are_one_step() -> None:

@@ -117,6 +117,11 @@ def test_the_drift_is_the_ratio_of_the_balances(
     assert drift(start, {name: size * factor for name, size in start.items()}) == pytest.approx(1, rel=1e-5)
 
 
+def test_the_balance_is_a_ratio_of_geometric_means_of_thirds() -> None:
+    sizes = {"a": 1.0, "b": 100.0, "c": 7.0, "d": 7.0, "e": 10.0, "f": 10.0, "g": 1e3}
+    assert balance(sizes) == pytest.approx((1.0 * 100.0) ** 0.5 / (10.0 * 1e3) ** 0.5)
+
+
 def test_the_start_of_the_balance_waits_for_half_of_the_weight_layers() -> None:
     only_last = (a_layer("a", 0.0), a_layer("b", 0.0), a_layer("c"))
     watch = Watch()

@@ -87,7 +87,7 @@ def test_tensors_beyond_one_chunk_are_signed_anew_in_each() -> None:
     assert float(short.dot(short)) == pytest.approx(float(twice.double().square().sum()), rel=6 * 0.0442)
 
 
-@pytest.mark.parametrize("scale", [1e-40, 1e-25, 1.0, 1e25])
+@pytest.mark.parametrize("scale", [1e-40, 1e-25, 3e-22, 1.0, 1e25])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
 def test_squares_neither_overflow_nor_underflow(scale: float, dtype: torch.dtype) -> None:
     x = (torch.randn(700, 500) * scale).to(dtype)

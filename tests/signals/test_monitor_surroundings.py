@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 import torch
 from torch import nn
+from torch._dynamo.testing import CompileCounter
 from torch.utils.checkpoint import checkpoint
 
 from goodinit.records import LayerStep, MonitorStep, ParameterStep
@@ -146,12 +147,13 @@ def test_a_forgotten_monitor_hears_nothing() -> None:
 
 @pytest.mark.parametrize("whole", [True, False])
 def test_compiled_parts_show_their_parameters_only(whole: bool) -> None:
-    model = net()
+    torch._dynamo.reset()
+    model, counter = net(), CompileCounter()
     if whole:
-        compiled: nn.Module = torch.compile(model, backend="eager")
+        compiled: nn.Module = torch.compile(model, backend=counter)
         expected: list[str] = []
     else:
-        compiled = nn.Sequential(torch.compile(model[:2], backend="eager"), *model[2:])
+        compiled = nn.Sequential(torch.compile(model[:2], backend=counter), *model[2:])
         expected = [str(index) for index in range(1, 6)]
     with warnings.catch_warnings():
         warnings.simplefilter("error")
@@ -164,15 +166,18 @@ def test_compiled_parts_show_their_parameters_only(whole: bool) -> None:
     ]
     assert all(p.gradient is not None and p.update is not None for p in second.parameters)
     assert any("compiled" in note for note in monitor.log.notes)
+    assert counter.frame_count == 1, "coming and going of hooks must not compile again"
 
 
 def test_a_compiled_training_function_is_not_disturbed() -> None:
     model = net()
-    compiled = torch.compile(lambda x: model(x), backend="eager")
+    torch._dynamo.reset()
+    compiled = torch.compile(lambda x: model(x), backend="eager", fullgraph=True)
     with Monitor(model, every=2) as monitor:
         train(model, 3, monitor, call=compiled)
     assert torch.equal(model[0].weight, train(net(), 3)[0].weight)
     assert all(p.update is not None for p in monitor.history[1].parameters)
+    assert monitor.history[0].layers == ()
 
 
 def test_data_parallel_wrappers_keep_canonical_names(tmp_path: Path) -> None:

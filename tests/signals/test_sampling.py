@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 import torch
@@ -17,7 +19,7 @@ def test_spaced_places_are_at_most_so_many_evenly_apart_and_hold_the_last(count:
     assert 1 <= len(places) <= most
     assert len(places) > min(count, most) // 2
     assert places[-1] == count - 1
-    assert len({b - a for a, b in zip(places, places[1:], strict=False)}) <= 1
+    assert len({b - a for a, b in pairwise(places)}) <= 1
 
 
 @settings(max_examples=40, deadline=None)

@@ -282,8 +282,10 @@ class Travel:
         """
         moment = 0.0
         for name in residual.start:
+            # A table that is only read through a normalization, as BART's, starts the stream at 1.
+            direct = any(sink.kind == "residual" for use in self.graph[name] for sink in use.sinks)
             head = next((use for use in self.graph[name] if use.contracts and use.head), None)
-            if head is not None:
+            if head is not None and direct:
                 arriving = self.arriving(head)[0]
                 moment = max(moment, 1.0 / (arriving * head.fan_in) if arriving > 0 else 0.0)
             elif any(use.contracts for use in self.graph[name]):

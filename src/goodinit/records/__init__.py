@@ -5,6 +5,7 @@ renders them, and a saved JSON file renders again later. The methods that show a
 record (`Report.to_html`, printing) hand it to the `report` room when called.
 """
 
+from goodinit.records.baseline import Baseline, KnownFinding, SinceBaseline
 from goodinit.records.coordinates import CoordinateCheck, CoordinateLayer
 from goodinit.records.form import from_jsonable, to_jsonable
 from goodinit.records.health import Finding, Report
@@ -22,11 +23,13 @@ from goodinit.records.training import LayerStep, MonitorEvent, MonitorLog, Monit
 
 __all__ = [
     "AttentionSignal",
+    "Baseline",
     "CoordinateCheck",
     "CoordinateLayer",
     "Finding",
     "Histogram",
     "JacobianSpectrum",
+    "KnownFinding",
     "LayerSignal",
     "LayerStep",
     "Moments",
@@ -40,6 +43,7 @@ __all__ = [
     "Report",
     "RowCheck",
     "RowRecord",
+    "SinceBaseline",
     "Verification",
     "from_jsonable",
     "to_jsonable",

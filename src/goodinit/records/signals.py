@@ -75,7 +75,8 @@ class LayerSignal:
         shape: of the output.
         output: moments of the output.
         gradient: moments of the gradient that reached it; None where none did.
-        zeros: share of exact zeros.
+        zeros: share of exact zeros; estimated from a regular subsample of 2,048 elements, except
+            in ReLU-like layers.
         units: channels or features.
         dead: units of a ReLU-like layer that are zero for the whole batch.
         saturated: share of elements where the derivative is under 1 % of its largest.
@@ -90,7 +91,8 @@ class LayerSignal:
         rank: participation ratio tr(G)²/tr(G²) of the Gram matrix of the output's rows
             (tokens or samples), between 1 and `rows`.
         rows: the number of rows in that Gram matrix.
-        underflow: share of the gradient's elements that are zero or subnormal in its dtype.
+        underflow: share of the gradient's elements that are zero or subnormal in its dtype,
+            estimated from a regular subsample of 2,048 elements.
         unit_moments: second moments of single units, at most 64 evenly spaced ones.
         unit_gradients: the same of the gradient.
         steps: second moments by time step, at most 64 evenly spaced ones.
@@ -143,7 +145,8 @@ class ParameterSignal:
 
     `kind` is the type of the module that owns it, `zeros` the share of exact zeros,
     `subnormal` the share of nonzero values too small to be normal numbers, and
-    `underflow` the share of the gradient's elements that are zero or subnormal.
+    `underflow` the share of the gradient's elements that are zero or subnormal, estimated
+    from a regular subsample of 2,048 elements.
     """
 
     name: str
@@ -159,6 +162,11 @@ class ParameterSignal:
     underflow: float | None = None
     histogram: Histogram | None = None
     gradient_histogram: Histogram | None = None
+    equal_units: int = 0
+    repeats: int = 1
+    padding: float | None = None
+    forget: float | None = None
+    tied: tuple[str, ...] = ()
 
     @property
     def gradient_ratio(self) -> float | None:

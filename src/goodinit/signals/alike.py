@@ -10,7 +10,7 @@ from goodinit.signals.sampling import spaced
 __all__ = ["cosine", "gram", "rank", "varying_from"]
 
 # More samples, tokens or features say nothing new about a mean cosine or a rank, and cost their square.
-_SAMPLES, _TOKENS, _FEATURES, _SEQUENCES = 64, 64, 4096, 8
+_SAMPLES, _TOKENS, _FEATURES, _SEQUENCES = 64, 64, 1024, 2
 # Products are summed in float32 over this many features, then in float64.
 _BLOCK = 1 << 16
 # Products are exact to some 1e-7, so that this share of them is to some 1e-6.
@@ -65,8 +65,8 @@ def rank(output: torch.Tensor, products: torch.Tensor | None) -> torch.Tensor:
     """Return (Σ rank, Σ rows, number of Gram matrices) of one output.
 
     The participation ratio tr(G)²/tr(G²) of the Gram matrix G of rows: for sequences
-    of features (B, T, C) the rows are the tokens of one sample (at most 64 tokens of 8
-    samples, 4,096 features, evenly spaced), otherwise the samples. Matrices of zeros
+    of features (B, T, C) the rows are the tokens of one sample (at most 64 tokens of 2
+    samples, 1,024 features, evenly spaced), otherwise the samples. Matrices of zeros
     are left out.
 
     Args:

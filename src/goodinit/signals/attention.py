@@ -10,7 +10,7 @@ from goodinit.signals.sampling import spaced
 __all__ = ["attention_signal", "from_projections", "from_weights"]
 
 # Queries and samples looked at: their statistics are means, which more would not change.
-_QUERIES, _SAMPLES = 32, 4
+_QUERIES, _SAMPLES = 16, 4
 # A query is peaked when one key has this share of its weight.
 _PEAK = 0.99
 # Logits of hidden keys are minus infinity, the dtype's lowest number, or −10,000 in older models.
@@ -24,7 +24,7 @@ def from_projections(
     causal: bool = False,
     scale: float | None = None,
 ) -> torch.Tensor:
-    """Return the totals of one fused attention, from at most 32 queries of 4 samples.
+    """Return the totals of one fused attention, from at most 16 queries of 4 samples.
 
     softmax(q·kᵀ · scale + mask) over keys, scale 1/√E unless given.
 
@@ -44,7 +44,7 @@ def from_projections(
     few = spaced(length, _QUERIES)
     query, key = _four(query), _four(key)
     some = spaced(query.shape[0], _SAMPLES)
-    query, key = query[some][..., few, :].double(), key[some].double()
+    query, key = _exact(query[some][..., few, :]), _exact(key[some])
     if key.shape[1] != query.shape[1]:
         key = key.repeat_interleave(query.shape[1] // key.shape[1], dim=1)
     logits = query @ key.transpose(-1, -2) * (query.shape[-1] ** -0.5 if scale is None else scale)
@@ -71,7 +71,7 @@ def from_weights(logits: torch.Tensor, heads: int | None = None) -> torch.Tensor
         logits = logits.view(-1, heads, *logits.shape[1:])
     logits = _four(logits)
     few = spaced(logits.shape[-2], _QUERIES)
-    return _totals(logits[spaced(logits.shape[0], _SAMPLES)][..., few, :].double())
+    return _totals(logits[spaced(logits.shape[0], _SAMPLES)][..., few, :])
 
 
 def _four(tensor: torch.Tensor) -> torch.Tensor:
@@ -83,12 +83,13 @@ def _four(tensor: torch.Tensor) -> torch.Tensor:
 
 def _totals(logits: torch.Tensor) -> torch.Tensor:
     """Add up, for each head: queries, keys seen, entropy shares, how many of these, logit stds, peaked."""
+    logits = _exact(logits)
     top = logits.amax(dim=-1, keepdim=True)
     # A logit below the threshold is hidden unless the whole row is.
     seen = (logits > _HIDDEN) & (top > _HIDDEN)
-    keys = seen.sum(dim=-1).double()
+    keys = seen.sum(dim=-1, dtype=logits.dtype)
     weights = torch.where(seen, (logits - top).exp(), 0.0)
-    weights = weights / weights.sum(dim=-1, keepdim=True).clamp(min=1e-300)
+    weights = weights / weights.sum(dim=-1, keepdim=True).clamp(min=torch.finfo(logits.dtype).tiny)
     entropy = -torch.special.xlogy(weights, weights).sum(dim=-1)
     several, any_key = keys >= 2, keys >= 1
     share = torch.where(several, entropy / keys.clamp(min=2).log(), 0.0)
@@ -97,8 +98,14 @@ def _totals(logits: torch.Tensor) -> torch.Tensor:
     spread = torch.where(seen, (logits - mean).square(), 0.0).sum(dim=-1)
     std = torch.where(several, (spread / keys.clamp(min=1)).sqrt(), 0.0)
     peaked = several & (weights.amax(dim=-1) > _PEAK)
-    parts = (any_key.double(), keys, share, several.double(), std, peaked.double())
-    return torch.stack([part.sum(dim=(0, 2)) for part in parts], dim=-1)
+    parts = (any_key, keys, share, several, std, peaked)
+    return torch.stack([part.sum(dim=(0, 2), dtype=torch.float64) for part in parts], dim=-1)
+
+
+def _exact(tensor: torch.Tensor) -> torch.Tensor:
+    """Return at least float32, and float64 on devices whose products may be rounded more."""
+    quick = tensor.device.type == "cpu" and tensor.dtype != torch.float64
+    return tensor.float() if quick else tensor.double()
 
 
 def attention_signal(name: str, call: int, totals: torch.Tensor) -> AttentionSignal | None:

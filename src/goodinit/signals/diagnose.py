@@ -6,12 +6,16 @@ from collections.abc import Sequence
 
 from goodinit.records import Finding, LayerSignal, ParameterSignal
 from goodinit.signals.broken import judge_broken
+from goodinit.signals.copied import judge_copies
+from goodinit.signals.idle import judge_idle
 from goodinit.signals.probe import Probe
 from goodinit.signals.travel import judge_information, judge_travel, points
 from goodinit.signals.units import judge_units
-from goodinit.signals.values import copies, judge_values, unused, zero_weights
+from goodinit.signals.values import judge_values, zero_weights
 
 __all__ = ["diagnose", "remarks"]
+
+_GRAVITY = ("error", "warning", "note")
 
 
 def diagnose(probe: Probe) -> tuple[Finding, ...]:
@@ -21,7 +25,7 @@ def diagnose(probe: Probe) -> tuple[Finding, ...]:
         probe: from `goodinit.signals.probe`.
 
     Returns:
-        Findings, errors before warnings; empty for a healthy model. The codes are
+        Findings, errors before warnings before notes; none but notes for a healthy model. The codes are
         described in the documentation, one section each.
 
     >>> import torch
@@ -38,8 +42,10 @@ def diagnose(probe: Probe) -> tuple[Finding, ...]:
         *judge_information(probe),
         *judge_travel(probe),
         *judge_units(probe),
+        *judge_copies(probe),
+        *judge_idle(probe),
     )
-    return tuple(sorted(found, key=lambda finding: finding.severity != "error"))
+    return tuple(sorted(found, key=lambda finding: _GRAVITY.index(finding.severity)))
 
 
 def remarks(probe: Probe) -> tuple[str, ...]:
@@ -50,13 +56,6 @@ def remarks(probe: Probe) -> tuple[str, ...]:
             f"All zeros: {_names(zeros)}. A usual choice for a last layer or the end of a residual branch; "
             "what lies before gets no gradient from it in the first step. If nobody chose it, initialise it."
         )
-    if groups := copies(probe):
-        notes.append(
-            f"Different weights hold equal values, such as {_names(groups[0])}: copied or set by a formula, "
-            "not drawn."
-        )
-    if idle := unused(probe):
-        notes.append(f"No gradient can reach {_names(idle)}: unused in this forward pass.")
     cut = [p for p in points(probe.layers) if p.gradient is not None and p.gradient.second_moment == 0]
     if cut:
         notes.append(f"The gradient is zero at {_names(cut)}; those layers were not judged backward.")

@@ -10,9 +10,9 @@ import torch
 from goodinit.records import AttentionSignal, Histogram, LayerSignal
 from goodinit.signals.attention import attention_signal
 from goodinit.signals.measuring import Vectors, fetch, merge
-from goodinit.signals.moments import as_moments, share_of_small, share_of_zeros
+from goodinit.signals.moments import COUNT, as_moments
 from goodinit.signals.recorder import Attention, Call, Recorder
-from goodinit.signals.sampling import histogram
+from goodinit.signals.sampling import histogram, sampled_small
 
 __all__ = ["Tallies"]
 
@@ -75,7 +75,7 @@ def _layer(index: int, call: Call) -> LayerSignal:
         shape=call.shape,
         output=output,
         gradient=gradient,
-        zeros=share_of_zeros(seen["sums"]),
+        zeros=_zeros(seen),
         units=call.units,
         dead=dead,
         saturated=_ratio(whole, "saturated"),
@@ -87,7 +87,7 @@ def _layer(index: int, call: Call) -> LayerSignal:
         correlation=_ratio(whole, "correlation"),
         rank=rank,
         rows=rows,
-        underflow=share_of_small(back["sums"]) if back else None,
+        underflow=sampled_small(back["sample"], getattr(torch, call.dtype)) if back else None,
         unit_moments=_means(whole, "units"),
         unit_gradients=_means(returned, "units"),
         steps=_means(whole, "steps"),
@@ -96,6 +96,13 @@ def _layer(index: int, call: Call) -> LayerSignal:
         histogram=_histogram(seen),
         gradient_histogram=_histogram(back),
     )
+
+
+def _zeros(vectors: Vectors) -> float:
+    """Return the share of exact zeros: of all elements where units were counted, else of the sample."""
+    if "on" in vectors:
+        return 1.0 - float(vectors["on"][1:].sum() / vectors["sums"][COUNT].clamp(min=1))
+    return float((vectors["sample"] == 0).double().mean())
 
 
 def _ratio(vectors: Vectors, key: str) -> float | None:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from typing import TypeAlias
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, ExitStack
+from typing import Any, TypeAlias
 
 import torch
 from torch import nn
@@ -25,15 +25,14 @@ _SINGLE = 64
 _HISTOGRAM_BATCHES = 16
 
 
-@contextmanager
-def measuring(device: torch.device) -> Iterator[None]:
+def measuring(device: torch.device) -> AbstractContextManager[Any]:
     """Run a measurement outside of autograd, autocast and function modes (the recorder's own too)."""
-    with torch.no_grad(), torch._C.DisableTorchFunction():
-        if torch.is_autocast_enabled(device.type):
-            with torch.autocast(device.type, enabled=False):
-                yield
-        else:
-            yield
+    stack = ExitStack()
+    stack.enter_context(torch.no_grad())
+    stack.enter_context(torch._C.DisableTorchFunction())
+    if torch.is_autocast_enabled(device.type):
+        stack.enter_context(torch.autocast(device.type, enabled=False))
+    return stack
 
 
 def measure_output(
@@ -86,7 +85,7 @@ def measure_output(
 
 def measure_gradient(tensor: torch.Tensor, axis: int, steps: int | None = None) -> Vectors:
     """Measure the gradient that reached an output."""
-    found: Vectors = {"sums": sums(tensor, small=True), "sample": sample(tensor)}
+    found: Vectors = {"sums": sums(tensor), "sample": sample(tensor)}
     tensor = tensor.detach()
     values = _squarable(tensor, found["sums"]) if _plain(tensor) else None
     if values is not None:

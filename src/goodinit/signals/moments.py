@@ -11,6 +11,7 @@ from goodinit.records import Moments
 
 __all__ = [
     "BLOCK",
+    "COUNT",
     "LARGEST",
     "NONFINITE",
     "as_moments",
@@ -72,16 +73,18 @@ def moments(tensor: torch.Tensor) -> Moments:
     return as_moments(sums(tensor))
 
 
-def sums(tensor: torch.Tensor, *, small: bool = False) -> torch.Tensor:
+def sums(tensor: torch.Tensor, *, counts: bool = False) -> torch.Tensor:
     """Return what `as_moments` and `merged` need, as a float64 vector on the tensor's device.
 
     Entries: number of elements, of non-finite ones, then of the finite ones the mean,
-    Σ(x − mean)², the number of zeros, the number of zeros and subnormals, the largest
-    absolute value. On an accelerator nothing here waits for the device.
+    Σ(x − mean)² and, where asked for, the number of zeros, the number of zeros and
+    subnormals, and the largest absolute value. On an accelerator nothing here waits
+    for the device.
 
     Args:
         tensor: any floating or complex tensor.
-        small: whether to count subnormals; NaN stands in their place otherwise.
+        counts: whether to fill the last three entries, which take as long as all the
+            others; NaN stands in their place otherwise.
 
     >>> sums(torch.tensor([1.0, 3.0])).tolist()[:4]
     [2.0, 0.0, 2.0, 2.0]
@@ -89,12 +92,12 @@ def sums(tensor: torch.Tensor, *, small: bool = False) -> torch.Tensor:
     flat = flat_real(tensor)
     if flat.device.type == "cpu":
         if flat.numel() > _SMALL_TENSOR:
-            quick = _quickly(flat, small)
+            quick = _quickly(flat, counts)
             if quick is not None:
                 return quick
-        blocks = [_carefully(part, small) for part in flat.split(BLOCK)]
+        blocks = [_carefully(part, counts) for part in flat.split(BLOCK)]
     else:
-        blocks = [_on_device(part, small) for part in flat.split(_DEVICE_BLOCK)]
+        blocks = [_on_device(part, counts) for part in flat.split(_DEVICE_BLOCK)]
     return merged(blocks)
 
 
@@ -142,9 +145,11 @@ def share_of_small(vector: torch.Tensor) -> float:
 
 def in_range(vector: torch.Tensor) -> bool:
     """Are all values finite, and squares of them safe in float32? Waits for the device."""
+    if vector[NONFINITE]:
+        return False
     low, high = _RANGE[torch.float32]
-    largest = float(vector[LARGEST])
-    return not vector[NONFINITE] and (largest == 0 or low <= largest <= high)
+    mean_square = float(vector[MEAN].square() + vector[CENTRED] / vector[COUNT].clamp(min=1))
+    return mean_square == 0 or low * low <= mean_square <= high * high
 
 
 def square_sum(flat: torch.Tensor) -> torch.Tensor:
@@ -175,39 +180,45 @@ def _largest_subnormal(dtype: torch.dtype) -> float:
     return limits.tiny * (1 - limits.eps)
 
 
-def _quickly(flat: torch.Tensor, small: bool) -> torch.Tensor | None:
+def _quickly(flat: torch.Tensor, counts: bool) -> torch.Tensor | None:
     """Measure in the tensor's own precision (at least float32); None where that is not safe."""
     wide = torch.float64 if flat.dtype == torch.float64 else torch.float32
-    below = _largest_subnormal(flat.dtype)
-    count, zeros, tiny, largest = flat.numel(), 0, 0, 0.0
+    count = flat.numel()
+    zeros = small = largest = 0.0 if counts else math.nan
     totals: list[torch.Tensor] = []
     norms: list[torch.Tensor] = []
-    room = _room(flat, wide)
+    room = _room(flat, wide) if counts else None
     for part in _widened(flat, wide):
-        extremes = torch.aminmax(torch.abs(part, out=room[: part.numel()]))
-        least, most = extremes.min.item(), extremes.max.item()
-        if not math.isfinite(most):  # also where any value is NaN
-            return None
-        largest = max(largest, most)
-        # Counting takes as long as all the rest, and most tensors hold nothing to count.
-        if least == 0:
-            zeros += part.numel() - int(torch.count_nonzero(part))
-        if small and least <= below:
-            cut = torch.hardshrink(part, below, out=room[: part.numel()])
-            tiny += part.numel() - int(torch.count_nonzero(cut))
         totals += _totals(part)
         norms += _norms(part)
-    floor, ceiling = _RANGE[wide]
-    if largest > ceiling or 0 < largest < floor:
-        return None
+        if room is not None:
+            nothing, little, most = _counts(part, room[: part.numel()], _largest_subnormal(flat.dtype))
+            zeros, small, largest = zeros + nothing, small + little, max(largest, most)
     mean, square = _added(totals, norms)
     mean /= count
+    floor, ceiling = _RANGE[wide]
+    if square == 0:
+        if torch.count_nonzero(flat):
+            return None
+    elif not floor * floor <= square / count <= ceiling * ceiling:  # also where a value is NaN
+        return None
     centred = max(square - count * mean * mean, 0.0)
     if count * mean * mean > _CENTRE**2 * centred:
         mean, centred = _around(flat, wide, mean)
-    return torch.tensor(
-        [count, 0.0, mean, centred, zeros, tiny if small else math.nan, largest], dtype=torch.float64
-    )
+    return torch.tensor([count, 0.0, mean, centred, zeros, small, largest], dtype=torch.float64)
+
+
+def _counts(part: torch.Tensor, room: torch.Tensor, below: float) -> tuple[int, int, float]:
+    """Return how many are zero, how many are at most `below` in size, and the largest size."""
+    extremes = torch.aminmax(torch.abs(part, out=room))
+    least, most = extremes.min.item(), extremes.max.item()
+    zeros = small = 0
+    # Counting is slow, and most tensors hold nothing to count.
+    if least == 0:
+        zeros = part.numel() - int(torch.count_nonzero(part))
+    if least <= below:
+        small = part.numel() - int(torch.count_nonzero(torch.hardshrink(part, below, out=room)))
+    return zeros, small, most
 
 
 def _around(flat: torch.Tensor, wide: torch.dtype, mean: float) -> tuple[float, float]:
@@ -241,52 +252,40 @@ def _widened(flat: torch.Tensor, wide: torch.dtype) -> Iterator[torch.Tensor]:
         yield part if room is None else room[: part.numel()].copy_(part)
 
 
-def _carefully(part: torch.Tensor, small: bool) -> torch.Tensor:
+def _carefully(part: torch.Tensor, counts: bool) -> torch.Tensor:
     """Measure one block in float64."""
     wide = part.double()
     good = torch.isfinite(wide)
     if not bool(good.all()):
         wide = wide[good]
-    size = wide.abs()
     finite = wide.numel()
     mean = float(wide.sum()) / finite if finite else 0.0
     away = wide - mean
-    tiny = float((size <= _largest_subnormal(part.dtype)).sum()) if small else math.nan
-    return torch.tensor(
-        [
-            part.numel(),
-            part.numel() - finite,
-            mean,
-            float(away.dot(away)),
-            float((size == 0).sum()),
-            tiny,
-            float(size.max()) if finite else 0.0,
-        ],
-        dtype=torch.float64,
-    )
+    entries = [part.numel(), part.numel() - finite, mean, float(away.dot(away))]
+    if counts:
+        size = wide.abs()
+        entries += [float((size == 0).sum()), float((size <= _largest_subnormal(part.dtype)).sum())]
+        entries += [float(size.max()) if finite else 0.0]
+    return torch.tensor(entries + [math.nan] * (LARGEST + 1 - len(entries)), dtype=torch.float64)
 
 
-def _on_device(part: torch.Tensor, small: bool) -> torch.Tensor:
+def _on_device(part: torch.Tensor, counts: bool) -> torch.Tensor:
     """The same without a decision that would have to wait for the device."""
     wide = part.double()
     good = torch.isfinite(wide)
     wide = torch.where(good, wide, 0.0)
     finite = good.sum(dtype=torch.float64)
+    bad = part.numel() - finite
     mean = wide.sum() / finite.clamp(min=1)
     away = torch.where(good, wide - mean, 0.0)
-    size = wide.abs()
-    bad = part.numel() - finite
-    entries = [
-        torch.full_like(finite, part.numel()),
-        bad,
-        mean,
-        away.square().sum(),
-        (size == 0).sum(dtype=torch.float64) - bad,
-        (size <= _largest_subnormal(part.dtype)).sum(dtype=torch.float64) - bad
-        if small
-        else torch.full_like(finite, math.nan),
-        size.amax(),
-    ]
+    entries = [torch.full_like(finite, part.numel()), bad, mean, away.square().sum()]
+    if counts:
+        size = wide.abs()
+        small = size <= _largest_subnormal(part.dtype)
+        entries += [(size == 0).sum(dtype=torch.float64) - bad, small.sum(dtype=torch.float64) - bad]
+        entries += [size.amax()]
+    else:
+        entries += [torch.full_like(finite, math.nan)] * 3
     return torch.stack(entries)
 
 

@@ -78,8 +78,7 @@ class Operations(TorchFunctionMode):
         residual = func in _SUMS and not quiet and self._joins(given)
         output = func(*args, **kwargs)
         if isinstance(output, torch.Tensor):
-            with measuring(output.device):
-                self._follow(func, given, args, kwargs, output, residual, quiet)
+            self._follow(func, given, args, kwargs, output, residual, quiet)
         return output
 
     def signal(self, tensor: torch.Tensor) -> None:
@@ -120,7 +119,8 @@ class Operations(TorchFunctionMode):
             self.signal(output)
             return
         elif kind is _FUSED:
-            self.recorder.attention(_fused(*args, **kwargs))
+            with measuring(output.device):
+                self.recorder.attention(_fused(*args, **kwargs))
         elif kind in _SOFTMAX:
             self._soften(given, args, kwargs, output)
             return
@@ -158,7 +158,8 @@ class Operations(TorchFunctionMode):
         dim = kwargs.get("dim", args[1] if len(args) > 1 else None)
         if given and output.ndim >= 3 and dim in (-1, output.ndim - 1) and output.shape[-2] > 1:
             # Only a softmax whose outcome multiplies something is attention; that is known later.
-            self.attentions[output] = from_weights(given[0])
+            with measuring(output.device):
+                self.attentions[output] = from_weights(given[0])
 
     def _attend(self, given: list[torch.Tensor]) -> None:
         for each in given:

@@ -13,7 +13,7 @@ from goodinit.signals.kinds import is_embedding, is_norm
 from goodinit.signals.measuring import Vectors, fetch, measuring, merge
 from goodinit.signals.moments import LARGEST, as_moments, share_of_small, share_of_zeros, sums
 from goodinit.signals.recorder import canonical
-from goodinit.signals.sampling import histogram, sample
+from goodinit.signals.sampling import histogram, sample, sampled_small
 
 __all__ = ["ParameterTallies", "effective_depth"]
 
@@ -31,7 +31,7 @@ class ParameterTallies:
         for name, parameter in self.model.named_parameters():
             gradient = gradients.get(id(parameter))
             if gradient is not None:
-                found[name] = _measure(gradient)
+                found[name] = _measure(gradient, counts=False)
         fetch(list(found.values()))
         for name, vectors in found.items():
             merge(self.gradients.setdefault(name, {}), vectors)
@@ -44,7 +44,7 @@ class ParameterTallies:
             for name, parameter in self.model.named_parameters()
             if parameter.is_floating_point() or parameter.is_complex()
         ]
-        values = [_measure(parameter) for _, parameter in floating]
+        values = [_measure(parameter, counts=True) for _, parameter in floating]
         fetch(values)
         return tuple(
             self._signal(name, parameter, found, type(owners[name.rpartition(".")[0]]).__name__)
@@ -65,15 +65,15 @@ class ParameterTallies:
             kind=kind.removeprefix("Parametrized"),
             zeros=zeros,
             subnormal=share_of_small(value["sums"]) - zeros,
-            underflow=None if gradient is None else share_of_small(gradient["sums"]),
+            underflow=None if gradient is None else sampled_small(gradient["sample"], parameter.dtype),
             histogram=histogram([value["sample"]]),
             gradient_histogram=None if gradient is None else histogram([gradient["sample"]]),
         )
 
 
-def _measure(tensor: torch.Tensor) -> Vectors:
+def _measure(tensor: torch.Tensor, counts: bool) -> Vectors:
     with measuring(tensor.device):
-        return {"sums": sums(tensor, small=True), "sample": sample(tensor)}
+        return {"sums": sums(tensor, counts=counts), "sample": sample(tensor)}
 
 
 def effective_depth(parameters: Sequence[ParameterSignal]) -> float | None:
@@ -82,6 +82,10 @@ def effective_depth(parameters: Sequence[ParameterSignal]) -> float | None:
     The participation ratio (Σ_l e_l)²/Σ_l e_l² of e_l = E‖∂L/∂W_l‖² · ‖W_l‖² over the
     trainable weights that multiply: it is the number of layers where all learn alike
     and 1 where a single one does. Embeddings, norms and vectors are left out.
+
+    In a chain that only scales (linear or ReLU without biases) all e_l are equal
+    whatever the scale of the weights: what fades here are layers cut off by flat
+    activations, biases or noise, not small weights.
 
     Args:
         parameters: with their gradients, from one probe.

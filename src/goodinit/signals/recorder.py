@@ -168,7 +168,10 @@ class Recorder:
 
     def _leave(self, name: str | None) -> Callable[[nn.Module, Any, Any], None]:
         def hook(module: nn.Module, args: Any, output: Any) -> None:
-            frame = self._stack.pop()
+            if not any(frame.module is module for frame in self._stack):
+                return  # a user's own hook raised before the module was entered
+            while (frame := self._stack.pop()).module is not module:
+                pass
             found = floating(output)
             if name is not None and found:
                 kind = type(module).__name__.removeprefix("Parametrized")

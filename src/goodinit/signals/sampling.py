@@ -10,7 +10,7 @@ import torch
 from goodinit.records import Histogram
 from goodinit.signals.moments import flat_real
 
-__all__ = ["histogram", "sample", "spaced"]
+__all__ = ["histogram", "sample", "sampled_small", "spaced"]
 
 # 2,048 values put 2 % on the height of a bin that holds a tenth of them.
 _SAMPLED, _BINS = 2048, 48
@@ -45,20 +45,36 @@ def sample(tensor: torch.Tensor) -> torch.Tensor:
     return flat[::stride].double()
 
 
+def sampled_small(values: torch.Tensor, dtype: torch.dtype) -> float:
+    """Return the share of sampled values that are zero or subnormal in the precision they came from.
+
+    >>> sampled_small(torch.tensor([0.0, 1e-5, 1.0, 2.0]), torch.float16)
+    0.5
+    """
+    limits = torch.finfo(dtype)
+    return float((values.abs() < limits.tiny).double().mean()) if values.numel() else 0.0
+
+
 def histogram(samples: Sequence[torch.Tensor]) -> Histogram | None:
     """Count sampled values in equal bins between the smallest and the largest; None where none is finite.
+
+    Args:
+        samples: flat float64 tensors on the CPU.
 
     >>> histogram([torch.tensor([0.0, 1.0, 1.0, float("nan")])]).sampled
     3
     """
-    values = torch.cat([part.reshape(-1) for part in samples]).double().cpu()
-    values = values[torch.isfinite(values)]
+    values = torch.cat(list(samples)) if len(samples) > 1 else samples[0]
     if not values.numel():
         return None
-    low, high = values.min().item(), values.max().item()
-    if not low < high or not math.isfinite(high - low):
-        counts = [0] * _BINS
-        counts[0] = values.numel()
-        return Histogram(low, high, tuple(counts))
-    counts = torch.histc((values - low) / (high - low), _BINS, 0.0, 1.0).long().tolist()
-    return Histogram(low, high, tuple(counts))
+    low, high = (extreme.item() for extreme in torch.aminmax(values))
+    if not math.isfinite(high - low):
+        values = values[torch.isfinite(values)]
+        if not values.numel():
+            return None
+        low, high = values.min().item(), values.max().item()
+    # Also where the range is too wide or too narrow to be divided.
+    if not 0 < high - low < math.inf:
+        return Histogram(low, high, (values.numel(), *([0] * (_BINS - 1))))
+    counts = torch.histc((values - low) / (high - low), _BINS, 0.0, 1.0)
+    return Histogram(low, high, tuple(int(count) for count in counts.tolist()))

@@ -16,15 +16,19 @@ _TICKS = 7
 # Names fit under an axis up to here; beyond, it counts.
 _NAMED = 12
 _LABEL = 14
+# What a power of ten reaches in double precision.
+_SMALLEST, _LARGEST = 1e-307, 1e307
 
 
 def log_axis(low: float, high: float, title: str = "") -> dict[str, Any]:
-    """Return a logarithmic axis from `low` to `high`, both positive and at least a factor 3 apart.
+    """Return a logarithmic axis from `low` to `high`, both positive; at least half a decade long.
 
     >>> log_axis(0.5, 2e3)["ticktext"]
     ['1', '10', '100', '1,000']
     """
-    first, last = math.log10(low), math.log10(high)
+    first, last = math.log10(max(low, _SMALLEST)), math.log10(min(high, _LARGEST))
+    first, last = min(first, math.log10(_LARGEST) - 0.5), max(last, first + 0.5)
+    low, high = 10**first, 10**last
     decades = range(math.ceil(first - 1e-9), math.floor(last + 1e-9) + 1)
     if len(decades) > 1:
         step = math.ceil(len(decades) / _TICKS)

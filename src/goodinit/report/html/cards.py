@@ -102,7 +102,7 @@ def _gauge(finding: Finding) -> Gauge | None:
     )
     if log and positive:
         # Zero lies two decades below everything else.
-        floor = min(positive) / (100.0 if len(positive) < len(finite) else 1.0)
+        floor = max(min(positive) / (100.0 if len(positive) < len(finite) else 1.0), 5e-324)
         places = [
             math.log10(max(value, floor)) if math.isfinite(value) else math.copysign(math.inf, value)
             for value in values
@@ -111,7 +111,7 @@ def _gauge(finding: Finding) -> Gauge | None:
         places = values
     known = [place for place in places if math.isfinite(place)]
     start, end = min(known), max(known)
-    if not end > start:
+    if not 0 < end - start < math.inf:
         return None
     margin = 0.06 * (end - start)
     start, end = start - margin, end + margin

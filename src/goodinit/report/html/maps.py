@@ -116,9 +116,9 @@ def _relative(values: Sequence[float], most: int) -> list[float | str | None]:
     cells: list[float | str | None] = []
     for row in range(most):
         value = values[row * len(values) // most]
-        if not math.isfinite(value):
+        if not math.isfinite(value) or value < 0:
             cells.append("broken")
-        elif value == 0 or not mean > 0:
+        elif value == 0 or not 0 < mean < math.inf:
             cells.append("zero")
         else:
             cells.append(round(math.log10(value) - math.log10(mean), 2))

@@ -35,6 +35,13 @@ _NEW = frozenset(
     f"{what}_like" for what in ("empty", "zeros", "ones", "full", "rand", "randn", "randint")
 ) | frozenset(f"new_{what}" for what in ("empty", "zeros", "ones", "full", "empty_strided"))
 
+# Operations that look weights up or put them beside data, after which it is still data.
+_BESIDE = frozenset({"embedding", "_embedding_bag", "_embedding_bag_forward_only", "cat", "stack", "index"})
+
+
+def _keeps_data(func: Any, name: str) -> bool:
+    return torch.Tag.pointwise in func.tags or name in _BESIDE or name in NORMS
+
 
 class _Unknown:
     """Stands for a signal of which theory says nothing."""
@@ -91,7 +98,10 @@ class Follower(TorchDispatchMode):
         elif name in CONTRACTIONS and self._meets(name, args):
             self._set(outside, self._safely(contraction, name, args, self._shadow_of(name), output, kwargs))
         elif any(tensor in self.data for tensor in inside):
-            self._mark(self.data, outside)
+            if any(tensor in self.weights for tensor in inside) and not _keeps_data(func, name):
+                self._set(outside, None)
+            else:
+                self._mark(self.data, outside)
         elif any(tensor in self.weights for tensor in inside):
             self._mark(self.weights, outside)
         return output

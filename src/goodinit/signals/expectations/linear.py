@@ -30,7 +30,6 @@ CONTRACTIONS = {
     "baddbmm": (1, 2, 0),
     "linear": (0, 1, 2),
     "convolution": (0, 1, 2),
-    "mv": (0, 1, None),
 }
 
 
@@ -62,16 +61,13 @@ def contraction(name: str, args: Sequence[Any], shadow: Shadow, output: Tensor, 
             bias,
             1 - output.ndim,
             output.shape[1],
+            0 if not args[6] and args[8] == 1 else None,
         )
     if name == "linear":
-        return contracted(x, weight, torch.nn.functional.linear, bias, -1, output.shape[-1])
-    multiply = torch.mv if name == "mv" else torch.matmul
+        return contracted(x, weight, torch.nn.functional.linear, bias, -1, output.shape[-1], 0)
     if one:
-        units = output.shape[-1] if name != "mv" else 1
-        return contracted(x, weight, lambda q, w: multiply(q, w), bias, -1, units)
-    return contracted(
-        x, weight, lambda q, w: multiply(w, q), bias, -2, output.shape[-2] if output.ndim > 1 else 1
-    )
+        return contracted(x, weight, torch.matmul, bias, -1, output.shape[-1], -1)
+    return contracted(x, weight, lambda q, w: torch.matmul(w, q), bias, -2, output.shape[-2], -2)
 
 
 def _mixed(attention: Attention, value: Expected) -> Expected:

@@ -62,11 +62,8 @@ def _adaptive_pool(args: Sequence[Any], shadow: Shadow, output: Tensor) -> Found
         return None
     size, before = args[1], args[0]
     count = math.prod(before.shape[-len(size) :]) // max(1, math.prod(size))
-    pools = torch.nn.functional
-    pool = {1: pools.adaptive_avg_pool1d, 2: pools.adaptive_avg_pool2d, 3: pools.adaptive_avg_pool3d}[
-        len(size)
-    ]
-    return _pooled(x, lambda t: pool[len(size) - 1](t, size), count, True, [])
+    pool = getattr(torch.ops.aten, f"adaptive_avg_pool{len(size)}d")
+    return _pooled(x, lambda t: pool(t, size), count, True, [])
 
 
 def _pooled(
