@@ -102,7 +102,7 @@ def test_the_same_measurement_finds_the_default_out(activation) -> None:
 @pytest.mark.parametrize("function", [torch.relu, leaky_relu])
 def test_a_deep_rectifier_network_is_linear_at_the_start(function) -> None:
     model = plain(lambda: Function(function), 32, 60).double()
-    made = initialize(model, "auto", example=torch.zeros(2, 32))
+    made = initialize(model, "auto", example=torch.zeros(2, 32, dtype=torch.float64))
     kinds = [type(row.initializer) for row in made if len(row.shape) == 2]
     assert set(kinds) == {LooksLinear}
     a, b = torch.randn(2, 4, 32, dtype=torch.float64)

@@ -134,10 +134,10 @@ def announced(made: Plan, pattern: str) -> float:
 @pytest.mark.parametrize(
     ("function", "width", "depth"),
     [
-        (lambda x: x**3, 64, 100),
+        (lambda x: x**3, 64, 60),
         (lambda x: x * x.abs(), 256, 12),
         (lambda x: torch.relu(x) ** 2, 64, 30),
-        (torch.cosh, 1024, 10),
+        (torch.cosh, 512, 10),
     ],
 )
 def test_the_layers_for_which_a_signal_lasts_are_those_announced(
@@ -187,7 +187,7 @@ def test_the_gradient_grows_as_announced(function: Scalar, width: int, depth: in
     assert grows(1.25) != pytest.approx(said, rel=0.2)  # the planted fault
 
 
-@pytest.mark.parametrize("function", [nn.functional.elu, torch.relu, nn.functional.mish])
+@pytest.mark.parametrize("function", [nn.functional.elu, torch.relu])
 def test_inputs_become_as_alike_as_announced(function: Scalar) -> None:
     model = plain(function, 65, 50)
     made = planned(model)
@@ -206,7 +206,7 @@ def test_inputs_become_as_alike_as_announced(function: Scalar) -> None:
     assert 1 - alike(8) != pytest.approx(1 - said, rel=0.2)  # the planted fault: not as deep
 
 
-@pytest.mark.parametrize("activation", [nn.ELU, nn.Mish, nn.Sigmoid, nn.LogSigmoid])
+@pytest.mark.parametrize("activation", [nn.ELU, nn.Sigmoid, nn.LogSigmoid])
 def test_deep_chains_of_even_width_keep_inputs_apart(activation: type[nn.Module]) -> None:
     model = plain(activation(), 64, 60)
 

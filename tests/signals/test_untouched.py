@@ -244,7 +244,7 @@ def test_the_comparison_above_sees_a_change() -> None:
     "change",
     [
         lambda m: m.register_forward_hook(lambda *_: None),
-        lambda m: m.body.append(nn.Linear(6, 6)),
+        lambda m: m.body.append(nn.Tanh()),
         lambda m: setattr(m, "count_of_calls", 1),
         lambda m: delattr(m, "steps"),
         lambda m: m.frozen.weight.requires_grad_(True),

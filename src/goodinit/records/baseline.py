@@ -22,6 +22,7 @@ _VERSION: Final = 1
 # below are what another seed or another torch release may bring.
 _WORSE: Final = 10.0
 _CURE: Final = "write one with `goodinit check MODEL --write-baseline FILE`"
+_RANK: Final = {"note": 0, "warning": 1, "error": 2}
 _NON_FINITE: Final = ("NaN", "Infinity", "-Infinity")
 
 
@@ -117,7 +118,7 @@ class SinceBaseline:
     Attributes:
         model: the model's name.
         new: findings whose code the baseline does not have at any of their layers.
-        worse: findings that the baseline has, each with what it has, but which became an error,
+        worse: findings that the baseline has, each with what it has, but which are graver now,
             reached further layers, or lie ten times further outside the healthy range.
         known: findings that the baseline has, each with what it has.
         gone: what the baseline has and was not found any more, with the layers that are free of
@@ -132,19 +133,20 @@ class SinceBaseline:
 
     @property
     def findings(self) -> tuple[Finding, ...]:
-        """The findings to act on: new ones, then those that became worse."""
-        return (*self.new, *(finding for finding, _ in self.worse))
+        """The findings to act on: new ones, then those that became worse; no notes."""
+        found = (*self.new, *(finding for finding, _ in self.worse))
+        return tuple(finding for finding in found if finding.severity != "note")
 
     @property
     def nothing_new(self) -> bool:
-        """True where no finding is new or worse; the model may still have known ones."""
+        """True where no error or warning is new or worse; the model may still have known ones."""
         return not self.findings
 
     def assert_nothing_new(self) -> None:
         """Raise `UnhealthyError` with what is new or worse, or return quietly.
 
         Raises:
-            UnhealthyError: if any finding is new or worse.
+            UnhealthyError: if any error or warning is new or worse.
         """
         if self.findings:
             raise UnhealthyError(self.to_text())
@@ -242,7 +244,7 @@ def against(report: Report, baseline: Baseline | str | Path) -> SinceBaseline:
 
 
 def _worse(finding: Finding, entry: KnownFinding) -> bool:
-    if finding.severity == "error" and entry.severity != "error":
+    if _RANK.get(finding.severity, 1) > _RANK.get(entry.severity, 1):
         return True
     if finding.expected is None or entry.expected is None:
         return False

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -18,7 +18,7 @@ from goodinit.report.overall import overall
 from goodinit.report.verdict import fine, verdict
 from goodinit.report.words import between, collapsed, number, shape
 
-__all__ = ["health"]
+__all__ = ["finding_block", "health"]
 
 # From this width on, the table compares with theory.
 _WIDE = 120
@@ -38,7 +38,7 @@ def health(report: Report, *, full: bool = False) -> RenderableType:
         Text(f"batch {report.batch}; backward from {start}", style="dim"),
     ]
     for finding in report.findings:
-        parts += [Text(""), _finding(finding)]
+        parts += [Text(""), finding_block(finding)]
     lines = Table.grid(padding=(0, 2, 0, 0))
     lines.add_row(
         Text("fine", style="green"), Text(", ".join(fine(report)) or "nothing else could be judged")
@@ -69,10 +69,19 @@ def _verdict(report: Report) -> Text:
     return Text.assemble((outcome.sentence, _TONE[outcome.tone]), f" {outcome.size}.")
 
 
-def _finding(finding: Finding) -> RenderableType:
+def finding_block(
+    finding: Finding, *, mark: Text | str = "", more: Sequence[tuple[str, str]] = ()
+) -> RenderableType:
+    """Return one finding as its title and layers, and below them what was measured, the cause and the cure.
+
+    Args:
+        finding: the finding.
+        mark: stands before the title.
+        more: further lines after what was measured, each a word and a sentence.
+    """
     style = _STYLE.get(finding.severity, "bold")
     head = Text.assemble(
-        (f"{finding.code} ", style), (finding.title, style), "  ", (collapsed(finding.where), "bold")
+        mark, (f"{finding.code} ", style), (finding.title, style), "  ", (collapsed(finding.where), "bold")
     )
     measured = Text(f"{finding.measure}: {number(finding.effect)}")
     if finding.interval is not None:
@@ -83,6 +92,8 @@ def _finding(finding: Finding) -> RenderableType:
     rows.add_column(style="dim", no_wrap=True)
     rows.add_column(overflow="fold")
     rows.add_row("measured", measured)
+    for word, sentence in more:
+        rows.add_row(word, Text(sentence))
     rows.add_row("cause", Text(finding.cause))
     rows.add_row("cure", Text(finding.cure, style="green"))
     return Group(head, Padding(rows, (0, 0, 0, 6)))

@@ -19,7 +19,8 @@ __all__ = ["to_sarif"]
 
 _SCHEMA: Final = "https://docs.oasis-open.org/sarif/sarif/v2.1.0/errata01/os/schemas/sarif-schema-2.1.0.json"
 _PAGE: Final = "findings.md"
-_LEVELS: Final = {"error": "error", "warning": "warning"}
+# The severities of findings are SARIF's own levels, gravest last.
+_LEVELS: Final = ("note", "warning", "error")
 
 
 def to_sarif(
@@ -111,7 +112,7 @@ def _rule(code: str, report: Report, address: str | None) -> dict[str, Any]:
     anchor = f"{_PAGE}#{code.lower()}"
     link = f"{address.rstrip('/')}/{anchor}" if address else ""
     more = f"[{code} in the documentation]({link})" if link else f"See {code} in docs/{_PAGE}."
-    level = "error" if any(finding.severity == "error" for finding in found) else "warning"
+    level = max((_level(finding) for finding in found), key=_LEVELS.index)
     rule: dict[str, Any] = {
         "id": code,
         "name": "".join(word.capitalize() for word in re.findall(r"[A-Za-z0-9]+", title)),
@@ -122,11 +123,19 @@ def _rule(code: str, report: Report, address: str | None) -> dict[str, Any]:
             "markdown": _braced(f"{_markdown(text)}\n\n{more}"),
         },
         "defaultConfiguration": {"level": level},
-        "properties": {"tags": ["initialization"], "problem.severity": level},
+        "properties": {
+            "tags": ["initialization"],
+            # GitHub's own words for a level.
+            "problem.severity": "recommendation" if level == "note" else level,
+        },
     }
     if link:
         rule["helpUri"] = link
     return rule
+
+
+def _level(finding: Finding) -> str:
+    return finding.severity if finding.severity in _LEVELS else "warning"
 
 
 def _result(
@@ -144,7 +153,7 @@ def _result(
         "ruleId": finding.code,
         "ruleIndex": codes.index(finding.code),
         "kind": "fail",
-        "level": _LEVELS.get(finding.severity, "warning"),
+        "level": _level(finding),
         "message": {"text": _plain(text if finding.where else text.replace(" At .", "", 1))},
         "locations": [
             {

@@ -8,6 +8,7 @@ from goodinit.records import Finding, LayerSignal, ParameterSignal
 from goodinit.signals.broken import judge_broken
 from goodinit.signals.copied import judge_copies
 from goodinit.signals.idle import judge_idle
+from goodinit.signals.mixing import judge_mixing
 from goodinit.signals.probe import Probe
 from goodinit.signals.travel import judge_information, judge_travel, points
 from goodinit.signals.units import judge_units
@@ -42,6 +43,7 @@ def diagnose(probe: Probe) -> tuple[Finding, ...]:
         *judge_information(probe),
         *judge_travel(probe),
         *judge_units(probe),
+        *judge_mixing(probe),
         *judge_copies(probe),
         *judge_idle(probe),
     )

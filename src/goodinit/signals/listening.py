@@ -231,7 +231,7 @@ class _Hook:
         self._listener, self._method, self._name = weakref.ref(listener), method, name
 
     def __call__(self, *given: Any) -> Any:
-        if torch.compiler.is_compiling() or torch.jit.is_tracing():
+        if torch.compiler.is_compiling() or torch._C._get_tracing_state() is not None:
             return None
         listener = self._listener()
         if listener is None or not (torch.is_grad_enabled() or self._method == "_before_step"):
@@ -272,7 +272,7 @@ def short(error: Exception) -> str:
 
 def local(tensor: torch.Tensor) -> torch.Tensor:
     """Return this process's part of a sharded tensor; any other as it is."""
-    return tensor.to_local() if hasattr(tensor, "to_local") else tensor  # type: ignore[no-any-return]
+    return tensor.to_local() if hasattr(tensor, "to_local") else tensor
 
 
 def compiled_modules(model: nn.Module) -> set[nn.Module]:

@@ -26,8 +26,8 @@ def log_axis(low: float, high: float, title: str = "") -> dict[str, Any]:
     >>> log_axis(0.5, 2e3)["ticktext"]
     ['1', '10', '100', '1,000']
     """
-    first, last = math.log10(max(low, _SMALLEST)), math.log10(min(high, _LARGEST))
-    first, last = min(first, math.log10(_LARGEST) - 0.5), max(last, first + 0.5)
+    first = min(math.log10(max(low, _SMALLEST)), math.log10(_LARGEST) - 0.5)
+    last = max(math.log10(min(high, _LARGEST)), first + 0.5)
     low, high = 10**first, 10**last
     decades = range(math.ceil(first - 1e-9), math.floor(last + 1e-9) + 1)
     if len(decades) > 1:

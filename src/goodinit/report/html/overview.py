@@ -120,5 +120,5 @@ def _short(number: int) -> str:
     """
     for size, unit in ((10**9, "B"), (10**6, "M")):
         if number >= size:
-            return f"{number / size:.3g}\u2009{unit}"
+            return f"{number / size:.3g} {unit}"
     return f"{number:,}"

@@ -278,9 +278,9 @@ def settled(x: Expected) -> Expected:
     line = _line(x.program)
     if line is not None:
         # A straight line of a Gaussian is a Gaussian.
-        slope, offset = line
-        straight = scaled(replace(x, program=None), torch.tensor(slope, dtype=torch.float64))
-        return shifted(straight, torch.tensor(offset, dtype=torch.float64)) if offset else straight
+        factor, offset = (torch.tensor(number, dtype=torch.float64) for number in line)
+        straight = scaled(replace(x, program=None), factor)
+        return shifted(straight, offset) if line[1] else straight
     q, m = x.q.detach(), x.m
     mu = float(m.mean())
     v = (q - 2 * m * mu + mu**2).clamp_min(0.0)

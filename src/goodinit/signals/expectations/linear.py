@@ -77,13 +77,15 @@ def _mixed(attention: Attention, value: Expected) -> Expected:
     """
     value = settled(value)
     a = attention.weights.cpu().double()
-    low, high = a**2 @ value.q, a @ value.q
-    p = torch.minimum(a @ value.p, high.detach())
-    low = torch.maximum(low.detach(), p)
-    middle = (low * high.detach()).sqrt()
-    gap = half_width(low, high.detach())
-    back = middle / high.detach().clamp_min(1e-300)
-    q = known_factor(high, middle, back, gap=gap)
+    high = a @ value.q
+    apart, alike = (a**2 @ value.q).detach(), high.detach()
+    p = torch.minimum(a @ value.p, alike)
+    low = torch.maximum(apart, p)
+    middle = (low * alike).sqrt()
+    gap = half_width(low, alike)
+    # Gradients of different tokens may be independent however alike the tokens are.
+    back = (apart / alike.clamp_min(1e-300)).sqrt()
+    q = known_factor(high, middle, back, gap=half_width(apart, alike))
     return replace(
         value,
         q=q,
