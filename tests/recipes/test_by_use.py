@@ -9,8 +9,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from goodinit.errors import UncoveredError
+from goodinit.graph import places, trace
 from goodinit.initializers import Constant, Normal
 from goodinit.plans import plan
+from goodinit.recipes.elementwise import unknown_use
 
 
 class Generator(nn.Module):
@@ -119,3 +122,23 @@ def test_standardized_weights_are_said_to_be_changed_before_use() -> None:
     row = plan(Standardized(3, 8, 3), "auto", example=torch.rand(2, 3, 8, 8))["weight"]
     assert (row.fan_in, row.fan_out) == (27.0, 72.0)
     assert "before it is used, which may set its scale" in row.why
+
+
+def test_the_clause_for_an_uncovered_parameter_says_what_happens_to_it() -> None:
+    class Bent(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.angle = nn.Parameter(torch.zeros(4, device="meta"))
+            self.spare = nn.Parameter(torch.zeros(4, device="meta"))
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return x * torch.exp(self.angle).cos()
+
+    bent = Bent()
+    angle, spare = places(bent)
+    graph = trace(bent, torch.rand(2, 4))
+    assert unknown_use(graph, angle) == "used after exp, cos, so its author alone knows good values"
+    assert "never reaches it" in unknown_use(graph, spare)
+    assert "no example was given" in unknown_use(None, angle)
+    with pytest.raises(UncoveredError, match="angle"):
+        plan(bent, "auto", example=torch.rand(2, 4))

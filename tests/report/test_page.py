@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import gzip
 import json
-import math
 import re
 from base64 import b64decode
 from html.parser import HTMLParser
@@ -14,20 +13,15 @@ from typing import Any
 
 import pytest
 
-from goodinit.errors import ArgumentError, GoodinitError, WrongTypeError
 from goodinit.records import (
-    Histogram,
-    LayerSignal,
     Moments,
-    ParameterSignal,
     PlanRecord,
     Report,
     RowCheck,
     RowRecord,
     Verification,
 )
-from goodinit.report import render, to_html
-from goodinit.report.html.engine import needed
+from goodinit.report import render
 
 HOSTILE = '</script><script>document.title="owned"</script><img src=x onerror=alert(1)>"\'&{{8123*7}}%{y}'
 

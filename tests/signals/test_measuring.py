@@ -56,9 +56,7 @@ def test_attention_is_measured_without_waiting() -> None:
     ("kind", "shape", "axis"),
     [("Linear", (5, 7), 1), ("Linear", (5, 9, 7), 2), ("Conv2d", (5, 7, 4, 4), 1), ("relu", (5, 7), 1)],
 )
-def test_the_branches_for_accelerators_give_the_same_numbers(
-    kind: str, shape: tuple[int, ...], axis: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_single_and_double_precision_agree(kind: str, shape: tuple[int, ...], axis: int) -> None:
     tensor = torch.randn(*shape, dtype=torch.float64).relu()
     exact = measure_output(tensor, kind, None, axis)
     low = measure_output(tensor.float(), kind, None, axis)
@@ -67,7 +65,7 @@ def test_the_branches_for_accelerators_give_the_same_numbers(
         torch.testing.assert_close(low[key], exact[key], rtol=1e-5, atol=1e-6, equal_nan=True)
 
 
-def test_fetched_vectors_keep_their_names_and_shapes(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_fetched_vectors_keep_their_names_and_shapes() -> None:
     class Elsewhere(torch.Tensor):
         """A tensor that says it is on another device until it is brought over."""
 

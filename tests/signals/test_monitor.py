@@ -92,17 +92,17 @@ def test_the_measured_sizes_are_those_of_a_plain_computation() -> None:
     assert record.learning_rate == 0.05
     assert [each.name for each in record.layers] == [str(index) for index in range(7)]
     for each, output in zip(record.layers, outputs[1:], strict=True):
-        assert each.output == pytest.approx(float(output.detach().double().square().mean()), rel=1e-5)
-        assert each.gradient == pytest.approx(float(output.grad.double().square().mean()), rel=1e-5)
+        assert each.output == pytest.approx(float(output.detach().double().square().mean()), rel=1e-5, abs=0)
+        assert each.gradient == pytest.approx(float(output.grad.double().square().mean()), rel=1e-5, abs=0)
         silent = output.detach() == 0 if each.kind == "ReLU" else output.grad == 0
         assert each.dead == int(silent.all(dim=0).sum())
     for each, old, (name, p) in zip(record.parameters, before, model.named_parameters(), strict=True):
         change = (p.detach() - old).double()
         assert each.name == name
-        assert each.value == pytest.approx(float(p.detach().double().square().mean()), rel=1e-5)
-        assert each.gradient == pytest.approx(float(p.grad.double().square().mean()), rel=1e-5)
+        assert each.value == pytest.approx(float(p.detach().double().square().mean()), rel=1e-5, abs=0)
+        assert each.gradient == pytest.approx(float(p.grad.double().square().mean()), rel=1e-5, abs=0)
         # At most 1024 elements: the sketch is the tensor itself.
-        assert each.update == pytest.approx(float(change.square().mean()), rel=1e-4)
+        assert each.update == pytest.approx(float(change.square().mean()), rel=1e-4, abs=0)
         assert each.distance == pytest.approx(float(change.norm() / old.double().norm()), rel=1e-3)
         assert each.update_ratio == pytest.approx(float(change.norm() / p.detach().double().norm()), rel=1e-3)
 
@@ -180,7 +180,7 @@ def test_an_optimizer_that_torch_does_not_know_is_fine() -> None:
             record = monitor.step()
             assert record is not None
             for each in record.parameters:
-                assert each.update == pytest.approx(0.01 * each.gradient, rel=1e-4)
+                assert each.update == pytest.approx(0.01 * each.gradient, rel=1e-4, abs=0)
 
 
 def test_a_closure_is_measured_after_it_ran() -> None:

@@ -146,7 +146,8 @@ def check(
     written = [_write(option, path, texts[option]()) for option, path in files.items() if path is not None]
     _show(settings, report, since, None if write_baseline else baseline, earlier, full)
     for path in written:
-        show(settings, f"wrote {path}")
+        what = f": {len(report.findings)} accepted" if path == write_baseline else ""
+        show(settings, f"wrote {path}{what}")
     answer = to_jsonable(report)
     if since:
         answer["since_baseline"] = to_jsonable(since)

@@ -175,6 +175,17 @@ class Plan:
     def __rich__(self) -> Any:
         return self.record().__rich__()
 
+    def to_html(self, path: str | Path) -> Path:
+        """Write the plan as one HTML file that needs nothing else, and return its path.
+
+        Raises:
+            ArgumentError: if the file cannot be written.
+        """
+        return self.record().to_html(path)
+
+    def _repr_html_(self) -> str:
+        return self.record()._repr_html_()
+
     def to_json(self) -> str:
         """Return the plan as JSON text; `Plan.from_json` reads it back."""
         value = {

@@ -102,7 +102,7 @@ class Report:
         >>> Report("Net", "given", None, (), (), ()).baseline().findings
         ()
         """
-        from goodinit.records.baseline import accepted
+        from goodinit.records.comparing import accepted
 
         return accepted(self, keep)
 
@@ -120,7 +120,7 @@ class Report:
         >>> report.against(report.baseline()).nothing_new
         True
         """
-        from goodinit.records.baseline import against
+        from goodinit.records.comparing import against
 
         return against(self, baseline)
 

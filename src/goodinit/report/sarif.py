@@ -33,8 +33,8 @@ def to_sarif(
 ) -> str:
     """Return the findings of a report as SARIF text; equal reports give equal text.
 
-    Layers are logical locations of kind ``module``. Every result has the finding's
-    fingerprint, so that a service knows it again in the next run.
+    Layers are logical locations of kind ``module``, parameters of kind ``member``. Every result
+    has the finding's fingerprint, so that a service knows it again in the next run.
 
     Args:
         report: what was found.
@@ -73,7 +73,7 @@ def to_sarif(
             }
         ],
         "columnKind": "unicodeCodePoints",
-        "results": [_result(finding, codes, place, since) for finding in report.findings],
+        "results": [_result(finding, report, codes, place, since) for finding in report.findings],
         "properties": {"model": report.model, "batch": report.batch, "versions": dict(report.versions)},
     }
     log = {"$schema": _SCHEMA, "version": "2.1.0", "runs": [run]}
@@ -139,8 +139,9 @@ def _level(finding: Finding) -> str:
 
 
 def _result(
-    finding: Finding, codes: list[str], place: dict[str, Any], since: SinceBaseline | None
+    finding: Finding, report: Report, codes: list[str], place: dict[str, Any], since: SinceBaseline | None
 ) -> dict[str, Any]:
+    parameters = {parameter.name for parameter in report.parameters}
     size = f"{finding.measure}: {number(finding.effect)}"
     if finding.interval is not None:
         size += f" ({between(finding.interval)})"
@@ -159,7 +160,11 @@ def _result(
             {
                 **place,
                 "logicalLocations": [
-                    {"name": name.rpartition(".")[2], "fullyQualifiedName": name, "kind": "module"}
+                    {
+                        "name": name.rpartition(".")[2],
+                        "fullyQualifiedName": name,
+                        "kind": "member" if name in parameters else "module",
+                    }
                     for name in dict.fromkeys(finding.where)
                 ],
             }

@@ -41,6 +41,17 @@ def judge_broken(probe: Probe) -> tuple[Finding, ...]:
                 INITIALIZATION if broken else f"run '{origin.name}' alone in float32 on its input",
             ),
         )
+    if probe.broken:
+        return (
+            _finding(
+                probe.model,
+                probe.broken,
+                f"The model's own output holds {probe.broken} NaN or infinite values though all layers are "
+                "finite, "
+                "so an operation after the last layer made them.",
+                "run what follows the last layer alone in float32 on its input",
+            ),
+        )
     back = [layer for layer in probe.layers if layer.gradient is not None and layer.gradient.nonfinite]
     if back:
         last = back[-1]

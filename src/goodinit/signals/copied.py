@@ -42,9 +42,11 @@ def _shards(probe: Probe) -> tuple[Finding, ...]:
             effect=float(worst.repeats),
             interval=None,
             expected=(1.0, 1.0),
-            cause=f"'{worst.name}' consists of {worst.repeats} equal chunks: every shard was drawn from the same "
+            cause=f"'{worst.name}' consists of {worst.repeats} equal chunks: every shard was drawn from "
+            "the same "
             f"seed, so only 1/{worst.repeats} of its values are independent.",
-            cure=f"{INITIALIZATION}, which draws every element by its place in the whole tensor, whatever the "
+            cure=f"{INITIALIZATION}, which draws every element by its place in the whole tensor, whatever "
+            "the "
             "sharding",
         ),
     )
@@ -67,7 +69,8 @@ def _layers(probe: Probe) -> tuple[Finding, ...]:
             interval=None,
             expected=(1.0, 1.0),
             cause=f"'{largest[0].name}' and '{largest[1].name}' hold equal values: copied (copy.deepcopy, "
-            "torch.nn.TransformerEncoder) or drawn from one seed. Layers in series grow apart as their gradients "
+            "torch.nn.TransformerEncoder) or drawn from one seed. Layers in series grow apart as their "
+            "gradients "
             "differ; branches side by side that are joined alike stay equal.",
             cure=INITIALIZATION,
         ),

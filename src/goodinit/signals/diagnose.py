@@ -6,10 +6,14 @@ from collections.abc import Sequence
 
 from goodinit.records import Finding, LayerSignal, ParameterSignal
 from goodinit.signals.broken import judge_broken
+from goodinit.signals.causes import judge_causes
 from goodinit.signals.copied import judge_copies
+from goodinit.signals.endings import judge_endings
 from goodinit.signals.idle import judge_idle
 from goodinit.signals.mixing import judge_mixing
+from goodinit.signals.precision import judge_precision
 from goodinit.signals.probe import Probe
+from goodinit.signals.recurring import judge_recurrence
 from goodinit.signals.travel import judge_information, judge_travel, points
 from goodinit.signals.units import judge_units
 from goodinit.signals.values import judge_values, zero_weights
@@ -37,15 +41,21 @@ def diagnose(probe: Probe) -> tuple[Finding, ...]:
     >>> [finding.code for finding in diagnose(probe(model))]
     ['GI101', 'GI107']
     """
+    broken = judge_broken(probe)
+    travel = (*judge_information(probe), *judge_travel(probe))
     found = (
         *judge_values(probe),
-        *judge_broken(probe),
-        *judge_information(probe),
-        *judge_travel(probe),
+        *broken,
+        *travel,
+        *judge_causes(probe, travel),
         *judge_units(probe),
         *judge_mixing(probe),
+        *judge_recurrence(probe),
+        *judge_endings(probe),
+        *judge_precision(probe),
         *judge_copies(probe),
-        *judge_idle(probe),
+        # Behind NaN gradients say nothing.
+        *(() if broken else judge_idle(probe)),
     )
     return tuple(sorted(found, key=lambda finding: _GRAVITY.index(finding.severity)))
 

@@ -31,7 +31,8 @@ def _unused(idle: Sequence[ParameterSignal]) -> tuple[Finding, ...]:
             effect=float(len(idle)),
             interval=None,
             expected=(0.0, 0.0),
-            cause=f"No path leads from '{idle[0].name}' to what is differentiated: it is not used in this forward "
+            cause=f"No path leads from '{idle[0].name}' to what is differentiated: it is not used in this "
+            "forward "
             "pass, or detached.",
             cure=f"use it in forward, remove it, or freeze it: model.get_parameter({idle[0].name!r})"
             ".requires_grad_(False)",

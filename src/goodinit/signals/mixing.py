@@ -18,7 +18,8 @@ _ALIKE, _GONE = 1e-3, 1e-6
 # Below this before any mixing, the tokens of the batch are alike themselves.
 _DIFFERED = 0.05
 # Entropy as a share of the largest, and share of queries with 99 % on one key. Logits of std 1, as scaled dot
-# products give, leave 0.85 and 0; of std 4.5 they leave 0.3 and 0.1; of std 8 (no scaling by 1/√64) 0.15 and 0.3.
+# products give, leave 0.85 and 0; of std 4.5 they leave 0.3 and 0.1; of std 8 (no scaling by 1/√64) 0.15
+# and 0.3.
 _NARROW, _PEAKED, _FROZEN = 0.3, 0.25, 0.5
 _FEW_KEYS = 4.0
 # A residual stream of L equal branches grows to L times what one adds, and to L² where they are copies.
@@ -66,9 +67,12 @@ def _rank(probe: Probe) -> tuple[Finding, ...]:
             effect=max(last[1], 0.0),
             interval=None,
             expected=(_ALIKE, 1.0),
-            cause=f"From '{layer.name}' on all tokens of a sample are nearly the same vector (participation ratio "
-            f"{last[0].rank:.4g} of {last[0].rows} rows): attention averages them, and nothing keeps them apart.",
-            cure="add skip connections around attention and feed-forward blocks; with skips, a smaller weight on "
+            cause=f"From '{layer.name}' on all tokens of a sample are nearly the same vector "
+            "(participation ratio "
+            f"{last[0].rank:.4g} of {last[0].rows} rows): attention averages them, and nothing keeps them "
+            "apart.",
+            cure="add skip connections around attention and feed-forward blocks; with skips, a smaller "
+            "weight on "
             "attention's branch",
         ),
     )
@@ -76,7 +80,9 @@ def _rank(probe: Probe) -> tuple[Finding, ...]:
 
 def _attention(signals: Sequence[AttentionSignal]) -> tuple[Finding, ...]:
     some = [
-        a for a in signals if a.keys >= _FEW_KEYS and (a.entropy < _NARROW or a.peaked > _PEAKED) and a.logit_std > 0
+        a
+        for a in signals
+        if a.keys >= _FEW_KEYS and (a.entropy < _NARROW or a.peaked > _PEAKED) and a.logit_std > 0
     ]
     if not some:
         return ()
@@ -92,9 +98,11 @@ def _attention(signals: Sequence[AttentionSignal]) -> tuple[Finding, ...]:
             interval=(min(worst.head_entropy), max(worst.head_entropy)) if worst.head_entropy else None,
             expected=(_NARROW, 1.0),
             cause=f"The logits of '{worst.name}' have a standard deviation of {worst.logit_std:.3g}, and "
-            f"{worst.peaked:.0%} of queries put over 99 % of their weight on one key of {worst.keys:.3g}: softmax "
+            f"{worst.peaked:.0%} of queries put over 99 % of their weight on one key of {worst.keys:.3g}: "
+            "softmax "
             "passes next to no gradient to queries and keys.",
-            cure=f"scale logits by head_dim ** -0.5 once, and give query and key weights the scale of {INITIALIZATION}",
+            cure="scale logits by head_dim ** -0.5 once, and give query and key weights the scale of "
+            f"{INITIALIZATION}",
         ),
     )
 
@@ -120,10 +128,11 @@ def _stream(layers: Sequence[LayerSignal]) -> tuple[Finding, ...]:
             interval=interval(found),
             expected=(0.0, allowed(found)),
             cause=f"Every residual sum multiplies the second moment by {per:.3g}, from {sizes[0]:.2e} to "
-            f"{sizes[-1]:.2e} over {len(adds)} sums: branches put out as much as they take in, so the stream doubles "
+            f"{sizes[-1]:.2e} over {len(adds)} sums: branches put out as much as they take in, so the "
+            "stream doubles "
             "instead of growing by a constant.",
-            cure="start the last weight of each branch at zero or scale it by 1/√(number of branches), or put a norm "
+            cure="start the last weight of each branch at zero or scale it by 1/√(number of branches), or "
+            "put a norm "
             f"at the start of each branch; {INITIALIZATION} does the scaling",
         ),
     )
-

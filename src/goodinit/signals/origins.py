@@ -43,7 +43,7 @@ def traced_back(
     """
     forward = any(layer.output.nonfinite for layer in probe.layers)
     lost = probe.loss is not None and not math.isfinite(probe.loss)
-    if not (forward or lost) or (probe.input is not None and probe.input.nonfinite):
+    if not (forward or lost or probe.broken) or (probe.input is not None and probe.input.nonfinite):
         return tuple(findings)
     origin = _origin(unwrapped(model), split_batch(batch, loss)[0], seed)
     if origin is None:

@@ -22,7 +22,8 @@ _SPARSE = 0.5
 # Layers whose units are the first dimension of their weight, and those where they are not.
 _ROWS = ("Linear", "Bilinear", "Conv1d", "Conv2d", "Conv3d", "RNN", "LSTM", "GRU", "MultiheadAttention")
 _BLOCK = 1 << 22
-# Fewer elements than this may be equal by chance: four draws of float32 agree with 2⁻⁹⁶, eight of bfloat16 with 2⁻⁶⁴.
+# Fewer elements than this may be equal by chance: four draws of float32 agree with 2⁻⁹⁶, eight of bfloat16
+# with 2⁻⁶⁴.
 _ENOUGH = {4: 4, 8: 4, 2: 8}
 
 
@@ -43,7 +44,11 @@ def inspected(model: nn.Module, parameters: Iterable[ParameterSignal]) -> tuple[
                 others.setdefault(id(tensor), []).append(name)
     with torch.no_grad():
         return tuple(
-            replace(signal, **_seen(*found[signal.name], signal), tied=tuple(others[id(found[signal.name][2])][1:]))
+            replace(
+                signal,
+                **_seen(*found[signal.name], signal),
+                tied=tuple(others[id(found[signal.name][2])][1:]),
+            )
             if signal.name in found
             else signal
             for signal in parameters
@@ -155,7 +160,7 @@ def _marks(flat: Tensor) -> Tensor:
 
 
 def _local(tensor: Tensor) -> Tensor:
-    return tensor.full_tensor() if hasattr(tensor, "full_tensor") else tensor  # type: ignore[no-any-return]
+    return tensor.full_tensor() if hasattr(tensor, "full_tensor") else tensor
 
 
 def _equal_shards(tensor: Any) -> int:
@@ -169,5 +174,3 @@ def _equal_shards(tensor: Any) -> int:
     together = DTensor.from_local(mark[None], tensor.device_mesh, placements, run_check=False).full_tensor()
     _, counts = torch.unique(together, dim=0, return_counts=True)
     return int(counts.max()) if float(together[:, 1].max()) > 0 else 1
-
-

@@ -19,6 +19,7 @@ from goodinit.signals.layers import Tallies
 from goodinit.signals.measuring import Vectors, fetch, measuring, merge
 from goodinit.signals.moments import as_moments, sums, varying_part
 from goodinit.signals.objective import Objective, objective, split_batch
+from goodinit.signals.outcome import Outcome
 from goodinit.signals.parameters import ParameterTallies, effective_depth
 from goodinit.signals.recorder import Recorder
 from goodinit.signals.structure import structure
@@ -37,7 +38,9 @@ class Probe:
     holds ("attention", "normalised", "recurrent", "residual"), `input` the moments of
     the first floating input, `input_varying` how much of the first input's second
     moment differs from sample to sample, `effective_depth` how many layers take part
-    in learning, and `notes` what else is worth knowing.
+    in learning, and `notes` what else is worth knowing. `broken` counts elements of the
+    model's own output that are NaN or plus infinity; `baseline` is the loss of outputs that
+    are all zero, where the target holds numbers of `classes` classes.
     """
 
     model: str
@@ -52,6 +55,9 @@ class Probe:
     attention: tuple[AttentionSignal, ...] = ()
     effective_depth: float | None = None
     batches: int = 1
+    broken: int = 0
+    baseline: float | None = None
+    classes: int | None = None
 
 
 def probe(
@@ -146,6 +152,9 @@ def probe(
         attention=passes.layers.attention(),
         effective_depth=effective_depth(parameters),
         batches=count,
+        broken=passes.outcome.broken,
+        baseline=passes.outcome.baseline,
+        classes=passes.outcome.classes,
     )
 
 
@@ -181,6 +190,7 @@ class _Passes:
         self.structure: set[str] = set()
         self.losses: list[float | None] = []
         self.entered: Vectors = {}
+        self.outcome = Outcome()
         self.words = ""
         self._varying: list[tuple[float, int]] = []
 
@@ -190,6 +200,7 @@ class _Passes:
         recorder, output, example, entries = _forward(self.model, inputs, self.seed)
         try:
             chosen = objective(output, self.loss, target, has_target, self.seed + len(self.losses))
+            self.outcome.absorb(output, self.loss, target, has_target, inputs)
             self.structure.update(structure(tensor for _, tensor in floating(output)))
             # From here on only the graph holds activations, and it lets go of them as it is used up.
             del output

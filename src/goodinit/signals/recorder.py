@@ -168,22 +168,29 @@ class Recorder:
 
     def _leave(self, name: str | None) -> Callable[[nn.Module, Any, Any], None]:
         def hook(module: nn.Module, args: Any, output: Any) -> None:
-            if not any(frame.module is module for frame in self._stack):
-                return  # a user's own hook raised before the module was entered
-            while (frame := self._stack.pop()).module is not module:
-                pass
-            found = floating(output)
-            if name is not None and found:
-                kind = type(module).__name__.removeprefix("Parametrized")
-                # A block with a raw parameter of its own that runs whole layers inside is no layer.
-                parametric = _owns(module) and self._parametric == frame.before
-                if not parametric:
-                    self._settle(frame)
-                self._record(name or type(module).__name__, kind, module, args, found[0][1], parametric)
-            for _, tensor in found:
-                self._operations.signal(tensor)
+            # Reading a tensor's shape is a torch function too; here none is of interest.
+            with torch._C.DisableTorchFunction():
+                self._left(module, name, args, floating(output))
 
         return hook
+
+    def _left(
+        self, module: nn.Module, name: str | None, args: Any, found: list[tuple[str, torch.Tensor]]
+    ) -> None:
+        """Record a module that has ended, if it is a layer."""
+        if not any(frame.module is module for frame in self._stack):
+            return  # a user's own hook raised before the module was entered
+        while (frame := self._stack.pop()).module is not module:
+            pass
+        if name is not None and found:
+            kind = type(module).__name__.removeprefix("Parametrized")
+            # A block with a raw parameter of its own that runs whole layers inside is no layer.
+            parametric = _owns(module) and self._parametric == frame.before
+            if not parametric:
+                self._settle(frame)
+            self._record(name or type(module).__name__, kind, module, args, found[0][1], parametric)
+        for _, tensor in found:
+            self._operations.signal(tensor)
 
     def current(self) -> nn.Module | None:
         """Return the innermost module that is running."""

@@ -18,7 +18,8 @@ __all__ = ["backward_points", "judge_information", "judge_travel", "looseness", 
 _JUMP = 1e5
 # Residual sums, norms and attention change scales between kinds of points by construction.
 _LOOSER = 30.0
-# A course foretold needs predictions at this many points and this share of them, and a measured change of this
+# A course foretold needs predictions at this many points and this share of them, and a measured change of
+# this
 # share of its logarithm.
 _PREDICTED_POINTS, _PREDICTED_SHARE, _AGREED = 8, 0.8, 0.5
 _BY_THEORY = ", as theory expects it of these weights"
@@ -135,7 +136,9 @@ def _foretold(
         units: of each layer passed.
         loose: as in `effect`.
     """
-    pairs = [(value, size) for value, size in zip(told, sizes, strict=True) if value is not None and value > 0]
+    pairs = [
+        (value, size) for value, size in zip(told, sizes, strict=True) if value is not None and value > 0
+    ]
     if len(pairs) < max(_PREDICTED_POINTS, _PREDICTED_SHARE * len(sizes)):
         return None
     change = effect([value for value, _ in pairs], units, loose, chance=Noise(0.0, 0.0))
@@ -169,9 +172,7 @@ def _course(change: Effect, layers: Sequence[LayerSignal], sizes: Sequence[float
     largest = max(steps, key=lambda step: step * math.copysign(1.0, change.size), default=0.0)
     if largest * math.copysign(1.0, change.size) > abs(change.size) / 2:
         at = steps.index(largest)
-        return (
-            f"by a factor of {factor(largest):.3g} between '{layers[at].name}' and '{layers[at + 1].name}'"
-        )
+        return f"by a factor of {factor(largest):.3g} between '{layers[at].name}' and '{layers[at + 1].name}'"
     per_layer = factor(change.size / max(len(steps), 1))
     return f"by a factor of {per_layer:.3g} per layer over {len(layers)} layers"
 
@@ -196,7 +197,9 @@ def _forward_finding(layers: Sequence[LayerSignal], change: Effect, cure: str, t
     )
 
 
-def _backward_finding(backward: Sequence[tuple[LayerSignal, float]], change: Effect, cure: str, told: bool) -> Finding:
+def _backward_finding(
+    backward: Sequence[tuple[LayerSignal, float]], change: Effect, cure: str, told: bool
+) -> Finding:
     turned = backward[::-1]
     sizes = [size for _, size in turned]
     course = _course(change, [layer for layer, _ in turned], sizes)
@@ -206,7 +209,8 @@ def _backward_finding(backward: Sequence[tuple[LayerSignal, float]], change: Eff
         title="Vanishing gradient" if vanishing else "Exploding gradient",
         severity=severity(change),
         where=(backward[0][0].name, backward[-1][0].name),
-        measure=f"second moment of gradients at layer outputs, first layer over last{_BY_THEORY if told else ''}",
+        measure="second moment of gradients at layer outputs, first layer over "
+        f"last{_BY_THEORY if told else ''}",
         effect=factor(change.size),
         interval=interval(change),
         expected=expected(change),

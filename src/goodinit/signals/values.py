@@ -117,8 +117,10 @@ def _padding(probe: Probe) -> tuple[Finding, ...]:
             effect=worst.padding or 0.0,
             interval=None,
             expected=(0.0, 0.0),
-            cause=f"The padding row of '{worst.name}' holds values, which padding then adds to every sum over "
-            "a sequence; it gets no gradient, so it stays so. A fill of the whole table overwrites its zeros.",
+            cause=f"The padding row of '{worst.name}' holds values, which padding then adds to every sum "
+            "over "
+            "a sequence; it gets no gradient, so it stays so. A fill of the whole table overwrites its "
+            "zeros.",
             cure="with torch.no_grad(): embedding.weight[embedding.padding_idx].zero_()",
         ),
     )

@@ -58,7 +58,8 @@ def compact(record: Any) -> str:
             f"record: expected a Report, PlanRecord or Verification, got {type(record).__name__}"
         )
     page = {"facts": (), "sparks": (), "heads": (), "rows": (), "more": "", "notes": (), **content}
-    return environment().get_template("compact.html").render(page).strip()
+    text: str = environment().get_template("compact.html").render(page)
+    return text.strip()
 
 
 def _report(report: Report) -> dict[str, Any]:

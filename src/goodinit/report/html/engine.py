@@ -5,12 +5,9 @@ from __future__ import annotations
 import importlib
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from goodinit.errors import GoodinitError
-
-if TYPE_CHECKING:
-    import jinja2
 
 __all__ = ["TEMPLATES", "environment", "needed"]
 
@@ -18,14 +15,13 @@ TEMPLATES = Path(__file__).parent / "templates"
 
 
 @cache
-def environment() -> jinja2.Environment:
+def environment() -> Any:
     """Return the engine that fills the templates; everything it puts in is escaped."""
     engine = needed("jinja2")
     loader = engine.FileSystemLoader(TEMPLATES)
-    made: jinja2.Environment = engine.Environment(
+    return engine.Environment(
         loader=loader, autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=engine.StrictUndefined
     )
-    return made
 
 
 def needed(module: str) -> Any:
@@ -41,5 +37,5 @@ def needed(module: str) -> Any:
         if error.name is None or error.name.partition(".")[0] != package:
             raise
         raise GoodinitError(
-            f"the HTML report needs {package}, which is not installed; pip install 'goodinit[report]'"
+            f"the HTML report needs {package}, which is not installed; pip install {package}"
         ) from error
