@@ -126,6 +126,14 @@ def test_the_extra_gradients_do_not_count_as_the_layers_own() -> None:
     last = model.head.weight.sum(dim=0)
     assert calls[-1].gradient.second_moment == pytest.approx(last.square().mean().item(), rel=1e-5)
 
+    class Unused(Loop):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return super().forward(x).detach() + x.sum()
+
+    cells = [layer for layer in probe(Unused(nn.RNNCell(X, H)), x).layers if layer.name == "cell"]
+    assert len(cells[-1].memory) == T
+    assert all(layer.gradient is None for layer in cells)
+
 
 def test_cells_are_known_by_type_or_name() -> None:
     assert is_cell(nn.LSTMCell(2, 2))

@@ -109,8 +109,8 @@ def _excess(effect: float, expected: tuple[float, float]) -> tuple[int, float]:
     Beyond an edge at zero there are no times, so that the distance itself counts: only the
     ratio of two effects is ever used.
 
-    >>> _excess(1e-6, (1e-3, 1e3)), _excess(0.0, (1e-3, 1e3)), _excess(30.0, (0.0, 0.0))
-    ((-1, 1000.0), (-1, inf), (1, 30.0))
+    >>> _excess(0.25, (1.0, 8.0)), _excess(0.0, (1e-3, 1e3)), _excess(30.0, (0.0, 0.0))
+    ((-1, 4.0), (-1, inf), (1, 30.0))
     """
     low, high = expected
     if math.isnan(effect):
