@@ -205,10 +205,13 @@ def _earlier(points: Sequence[_Point], earlier: dict[tuple[str, int], Any]) -> l
 
 def _measured(points: Sequence[_Point], found: dict[str, list[str]]) -> list[dict[str, Any]]:
     drawable = [point for point in points if point.drawable]
-    weighty = [point for point in drawable if point.layer.parametric]
+    # A norm or an embedding sets a scale of its own: in one line with the weights it would hide their course.
+    weighty = [point for point in drawable if point.layer.parametric and not _sets_scale(point.layer)]
     main = weighty if len(weighty) > 1 else drawable
+    stream = [point for point in drawable if point.layer.kind == "add"]
+    stream = stream if len(stream) > 1 else []
     # By identity: two layers may well be equal records.
-    mine = {id(point) for point in main}
+    mine = {id(point) for point in (*main, *stream)}
     others = [point for point in drawable if id(point) not in mine]
     named = [point for point in drawable if point.layer.name in found]
     small = len(main) > 80
@@ -216,7 +219,14 @@ def _measured(points: Sequence[_Point], found: dict[str, list[str]]) -> list[dic
         {
             **_dots(others, found),
             "marker": {"color": "$other", "size": 4},
-            "name": "layers without weights",
+            "name": "other layers",
+        },
+        {
+            **_dots(stream, found),
+            "mode": "lines+markers",
+            "line": {"color": "$fine", "width": 2, "dash": "dashdot"},
+            "marker": {"color": "$fine", "size": 4, "symbol": "square"},
+            "name": "residual sums",
         },
         {
             **_dots(main, found),
@@ -238,6 +248,11 @@ def _measured(points: Sequence[_Point], found: dict[str, list[str]]) -> list[dic
         },
     ]
     return [trace for trace in traces if trace["x"]]
+
+
+def _sets_scale(layer: LayerSignal) -> bool:
+    kind = layer.kind.lower()
+    return "norm" in kind or "embedding" in kind
 
 
 def _off_scale(points: Sequence[_Point], floor: float, ceiling: float) -> list[dict[str, Any]]:
