@@ -199,8 +199,9 @@ def announcements(draws: int) -> list[dict[str, object]]:
             row |= {"auto": (forward, gradient), "verdict": "held" if held else "MISSED"}
             print(f"{name:16}{width:6}{depth:6}  nothing: {forward:.3g}, {gradient:.3g}  {row['verdict']}")
         else:
-            # 1 − correlation scatters by factors from draw to draw.
-            more = 1 if said[0] != "correlation" else 8 if width < 100 else 4
+            # 1 − correlation scatters by a factor of e² from draw to draw (Sigmoid), so that the median of
+            # 512 draws is still uncertain by a tenth.
+            more = 16 if said[0] == "correlation" else 1
             value = measured(said[0], model, plan, more * draws)
             off = deviation(*said, value)
             row |= {"said": said, "measured": value, "deviation": off}

@@ -86,3 +86,16 @@ def test_a_module_is_loaded_when_it_is_asked_for(name: str) -> None:
 
     assert getattr(goodinit.integrations, name).__name__ == f"goodinit.integrations.{name}"
     assert not hasattr(goodinit.integrations, "keras")
+
+
+def test_with_a_baseline_only_what_is_new_or_worse_fails(pytester: pytest.Pytester) -> None:
+    outcome = run(
+        pytester,
+        "import goodinit\n"
+        "goodinit.check(build(0.5), batch).baseline().save('known.json')\n"
+        "def test_known(assert_healthy):\n"
+        "    assert not assert_healthy(build(0.5), batch, baseline='known.json').healthy\n"
+        "def test_new(assert_healthy):\n"
+        "    assert_healthy(build(5.0), batch, baseline='known.json')\n",
+    )
+    outcome.assert_outcomes(passed=1, failed=1)

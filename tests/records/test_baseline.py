@@ -150,6 +150,7 @@ def test_an_effect_within_its_own_uncertainty_is_not_worse() -> None:
         (math.inf, math.inf, (0.1, 10.0), "known"),
         (math.nan, math.nan, (0.1, 10.0), "known"),
         (50.0, math.nan, (0.1, 10.0), "worse"),
+        (-99960.0, -99960.0, (-2e5, -1e5), "known"),  # rounded to the edge in the file
     ],
 )
 def test_worse_is_ten_times_further_outside_the_healthy_range(

@@ -7,12 +7,13 @@ that asks for a fixture, not before.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 if TYPE_CHECKING:
-    from goodinit.records import Report
+    from goodinit.records import Baseline, Report
 
 __all__ = ["assert_healthy", "goodinit_check"]
 
@@ -34,17 +35,26 @@ def goodinit_check(request: pytest.FixtureRequest) -> Callable[..., Report]:
 def assert_healthy() -> Callable[..., Report]:
     """A function that checks a model and fails the test with the report if anything was found.
 
-    ``assert_healthy(model, batch, loss=None, allow=())`` takes what `goodinit.check` takes;
-    `allow` names codes, such as ``"GI106"``, that are no failure in this test.
+    ``assert_healthy(model, batch, loss=None, allow=(), baseline=None)`` takes what `goodinit.check`
+    takes; `allow` names codes, such as ``"GI106"``, that are no failure in this test, and
+    `baseline` a file of findings that are known: then only new or worse ones fail.
     """
     from goodinit import signals
     from goodinit.errors import UnhealthyError
 
-    def check(model: Any, batch: Any = None, *, allow: Iterable[str] = (), **options: Any) -> Report:
+    def check(
+        model: Any,
+        batch: Any = None,
+        *,
+        allow: Iterable[str] = (),
+        baseline: Baseline | str | Path | None = None,
+        **options: Any,
+    ) -> Report:
         __tracebackhide__ = True
         accepted = frozenset(allow)
         report = signals.check(model, batch, **options)
-        if any(finding.code not in accepted for finding in report.findings):
+        judged = report.findings if baseline is None else report.against(baseline).findings
+        if any(finding.code not in accepted and finding.severity != "note" for finding in judged):
             raise UnhealthyError(report.to_text())
         return report
 

@@ -1,7 +1,7 @@
 """Frozen records that travel between rooms, and their JSON form.
 
-No thresholds and no drawing here: `signals` and `plans` make these, `report`
-renders them, and a saved JSON file renders again later. The methods that show a
+No judgement and no drawing here (only `comparing` decides what is worse than before): `signals`
+and `plans` make these, `report` renders them, and a saved JSON file renders again later. The methods that show a
 record (`Report.to_html`, printing) hand it to the `report` room when called.
 """
 

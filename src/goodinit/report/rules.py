@@ -52,34 +52,40 @@ RULES: Final = {
         "Units start with equal weights, compute the same and stay equal for ever. Initialise them at random."
     ),
     "GI111": (
-        "No scale of the weights keeps both signals and gradients for this activation and depth. Choose "
-        "which to keep, or change the activation or the architecture."
+        "Weights that hold the signal make the gradient grow or fade with depth, and the reverse: the "
+        "scale alone cures only one of them. Look for the scale where both hold best, or use skip "
+        "connections or ReLU."
     ),
     "GI112": (
-        "The outputs for different positions or samples fall into a space of few dimensions. Add skip "
-        "connections, or smaller weights in attention."
+        "All tokens of a sample become nearly the same vector: attention averages them and nothing "
+        "keeps them apart. Add skip connections around attention and feed-forward blocks."
     ),
     "GI113": (
-        "Queries see one key only (or all alike) from the start, so that attention passes hardly any "
-        "gradient. Make the weights of queries and keys smaller."
+        "Queries put nearly all their weight on one key from the start, and softmax passes next to no "
+        "gradient to queries and keys. Scale the logits by one over the square root of the head's "
+        "width, and make the weights of queries and keys smaller."
     ),
     "GI114": (
         "Each residual branch adds to the stream, which grows with depth. Scale the branches' last "
         "weights by one over the square root of their number, or start them at zero."
     ),
-    "GI115": "Layers start as copies of each other, as when one layer is cloned. Initialise each of them.",
+    "GI115": (
+        "Layers start as copies of each other, as when one layer is cloned or drawn from one seed. In "
+        "series they grow apart; side by side they may stay equal. Initialise each of them."
+    ),
     "GI116": (
         "Parts of one tensor are copies of each other, as when every rank draws with the same seed. "
         "Draw from keys that depend on the element, as goodinit does."
     ),
     "GI117": (
-        "A parameter takes part in the output but its gradient is zero, so that it does not learn. Look "
-        "for a zero weight or a dead unit behind it."
+        "A parameter takes part in the output but its gradient is exactly zero, so that it does not "
+        "learn in the first step. If nobody chose a zero behind it, look for detached values, rounding "
+        "or a mask."
     ),
     "GI118": "The embedding's padding row is not zero, so that padding has a meaning. Set that row to zero.",
     "GI119": (
-        "A deep plain network has the weights of PyTorch's default, a third of the variance that keeps "
-        "signals. Initialise it for its activation."
+        "A deep plain network has the weights of torch's default: a third to a sixth of the variance "
+        "that keeps different inputs apart. Initialise it for its activation."
     ),
     "GI120": (
         "The forget gates start too closed for the time span that matters. Start their bias at one or higher."
@@ -97,10 +103,13 @@ RULES: Final = {
         "other weights."
     ),
     "GI124": (
-        "Normalised layers without skip connections multiply the gradient at every layer. Add skip "
-        "connections."
+        "Batch norms without skip connections multiply the gradient at every layer, whatever the "
+        "weights. Add skip connections, or replace the norms."
     ),
-    "GI125": "No gradient can reach a parameter: the forward pass does not use it. Remove it, or use it.",
+    "GI125": (
+        "No gradient can reach a parameter: this forward pass does not use it, or detaches it. Use it, "
+        "remove it, or freeze it."
+    ),
     "GI126": (
         "The outputs of layers change by amounts that depend on width, so that a learning rate does not "
         "carry over. Scale initial values and learning rates with width (muP)."
