@@ -26,8 +26,17 @@ __all__ = [
 # of tests/signals/test_calibration.py. `steady` holds for both halves of the depth, which a polynomial drift
 # (tanh with Xavier: 1/depth) or one step at a pooling layer does not; it needs enough points to have halves.
 _STEADY, _STEADY_POINTS = 20.0, 8
+# A drift of a tenth per layer is what self-normalising networks have at depth 50 (SELU with LeCun's std:
+# 1.07);
+# it may add up to 200.
+_PER_LAYER_DRIFT, _STEADY_MOST = 1.1, 200.0
 _TOTAL, _TOTAL_POINTS = 1e4, 4
 _ENDS = 1e6
+
+# In powers of two of the second moment. 2⁻²⁴ is float32's rounding unit: what is larger by that ratio of stds
+# drowns the rest. What fades, optimizers that divide by the gradient's size make up for, down to 2⁻⁵¹ in
+# benchmarks/corpus.py.
+_LOST, _FADED = 48, 80
 
 # Relative variance that one layer of n units adds to a second moment is c/n, with c = E[φ⁴]/E[φ²]² − 1 of the
 # units it sums: 5 for ReLU of a normal, 2 for linear, less for bounded ones. Hanin and Nica 2019, Theorem 1.
@@ -163,7 +172,8 @@ def effect(
     if change.points >= _TOTAL_POINTS:
         tests.insert(0, (change.total, change.total, _TOTAL))
     if change.points >= steady_points:
-        tests.insert(0, (change.steady, change.total, _STEADY))
+        drift = _PER_LAYER_DRIFT ** min(change.points - 1, 100)
+        tests.insert(0, (change.steady, change.total, min(max(_STEADY, drift), _STEADY_MOST)))
     for size, reported, most in tests:
         slack = math.log(most * loose)
         if not chance.low - slack <= size <= chance.high + slack:
@@ -193,6 +203,6 @@ def allowed(found: Effect) -> float:
 
 
 def severity(found: Effect) -> str:
-    """Return "error" where such signals are lost when added to others, else "warning"."""
-    # 2⁻²⁴ is float32's rounding unit: a std ratio beyond it is lost.
-    return "error" if abs(found.size) > 2 * 24 * math.log(2) else "warning"
+    """Return "error" where such a change leaves nothing to learn from, else "warning"."""
+    most = _LOST if found.size > 0 else _FADED
+    return "error" if abs(found.size) > most * math.log(2) else "warning"

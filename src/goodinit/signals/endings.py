@@ -5,13 +5,16 @@ from __future__ import annotations
 import math
 
 from goodinit.records import Finding, LayerSignal, ParameterSignal
+from goodinit.signals.depth import factor, noise
 from goodinit.signals.kinds import is_embedding
 from goodinit.signals.probe import Probe
+from goodinit.signals.travel import points
 
 __all__ = ["judge_endings"]
 
-# Logits of std s cost s²/2 nats more than none: 1/2 for a head that keeps the scale, 1 with He's gain in it.
-_NATS = 3.0
+# Logits of std s cost s²/2 nats more than none while that is below 1 (1 with He's gain in the head), then
+# about s.
+_NATS = 10.0
 # Second moment of logits from a shared table: std 1/√dim gives 1, torch's default for embeddings gives dim.
 _LOGITS = 9.0
 
@@ -28,7 +31,8 @@ def _loss(probe: Probe) -> tuple[Finding, ...]:
     # The baseline is ln C of each item; a sum over items is so many times that.
     nats = math.log(classes)
     excess = (loss / baseline - 1.0) * nats
-    if excess <= _NATS:
+    most = _allowed(probe)
+    if excess <= most:
         return ()
     last = next((layer for layer in reversed(probe.layers) if layer.parametric), None)
     size = (
@@ -45,7 +49,7 @@ def _loss(probe: Probe) -> tuple[Finding, ...]:
             measure=f"loss above that of equal logits (ln {classes} = {nats:.3g}), in nats",
             effect=excess,
             interval=None,
-            expected=(-nats, _NATS),
+            expected=(-nats, most),
             cause="Before it knows anything the network is sure and wrong: the loss is "
             f"{nats + excess:.3g} nats for "
             f"{classes} classes where equal logits give ln {classes} = {nats:.3g}.{size}",
@@ -53,6 +57,13 @@ def _loss(probe: Probe) -> tuple[Finding, ...]:
             "goodinit.initialize(model)",
         ),
     )
+
+
+def _allowed(probe: Probe) -> float:
+    """Return the excess that is allowed, with what chance makes of logits in a plain deep network."""
+    widths = [layer.units for layer in points(probe.layers)[:-1]]
+    chance = 0.0 if "normalised" in probe.structure else max(noise(widths).high, 0.0)
+    return _NATS * factor(chance / 2.0)
 
 
 def _tied(probe: Probe) -> tuple[Finding, ...]:

@@ -41,7 +41,8 @@ def _unused(idle: Sequence[ParameterSignal]) -> tuple[Finding, ...]:
 
 
 def _zero(probe: Probe, trainable: Sequence[ParameterSignal]) -> tuple[Finding, ...]:
-    empty = {layer.name for layer in probe.layers if 0 in layer.shape}
+    # An expert that no row was sent to ran on nothing, and so is no layer of this pass.
+    ran = {layer.name for layer in probe.layers if 0 not in layer.shape}
     stuck = [
         p
         for p in trainable
@@ -49,7 +50,7 @@ def _zero(probe: Probe, trainable: Sequence[ParameterSignal]) -> tuple[Finding, 
         and p.gradient.nonfinite == 0
         and p.gradient.second_moment == 0
         and p.value.count
-        and p.name.rpartition(".")[0] not in empty
+        and {p.name, p.name.rpartition(".")[0] or probe.model} & ran
     ]
     if not any(len(p.shape) >= 2 for p in stuck):
         return ()

@@ -20,7 +20,7 @@ _DIFFERED = 0.05
 # Entropy as a share of the largest, and share of queries with 99 % on one key. Logits of std 1, as scaled dot
 # products give, leave 0.85 and 0; of std 4.5 they leave 0.3 and 0.1; of std 8 (no scaling by 1/√64) 0.15
 # and 0.3.
-_NARROW, _PEAKED, _FROZEN = 0.3, 0.25, 0.5
+_NARROW, _PEAKED = 0.3, 0.25
 _FEW_KEYS = 4.0
 # A residual stream of L equal branches grows to L times what one adds, and to L² where they are copies.
 _POINTS, _LOOSE = 6, 2.0
@@ -91,7 +91,8 @@ def _attention(signals: Sequence[AttentionSignal]) -> tuple[Finding, ...]:
         Finding(
             code="GI113",
             title="Attention saturation",
-            severity="error" if worst.peaked > _FROZEN else "warning",
+            # Values and what follows attention still learn: benchmarks/corpus.py.
+            severity="warning",
             where=tuple(dict.fromkeys(a.name for a in some)),
             measure=f"entropy of the attention weights of '{worst.name}', as a share of the largest possible",
             effect=worst.entropy,

@@ -13,6 +13,11 @@ __all__ = ["judge_recurrence"]
 
 # float32's rounding unit as a ratio of standard deviations: what is smaller is lost when it is added.
 _LOST = 2.0**-48
+# Orthogonal recurrences keep a gradient's second moment over any number of steps; this is a std ratio of
+# 1,000.
+_GROWN = 1e6
+# E[y²] of a tanh recurrence whose outputs mostly lie on the flat part: of a normal with std 5, 0.8.
+_FULL_SWING = 0.8
 # A forget gate below this on average forgets nine tenths in two steps; torch's default is 1/2.
 _SHUT = 0.3
 # Torch's default leaves forget gates at 0.5 ± 0.05 on average; a bias of 1 opens them to 0.73.
@@ -34,7 +39,7 @@ class _Fade:
 def judge_recurrence(probe: Probe) -> tuple[Finding, ...]:
     """Find recurrent layers whose end depends on their beginning too little, and why."""
     fades = [fade for layer in probe.layers if (fade := _fade(layer, probe)) is not None]
-    return (*_memory(fades), *_gates(probe, fades))
+    return (*_memory(fades), *_explosion(probe.layers), *_flat(probe.layers), *_gates(probe, fades))
 
 
 def _fade(layer: LayerSignal, probe: Probe) -> _Fade | None:
@@ -102,6 +107,70 @@ def _memory(fades: Sequence[_Fade]) -> tuple[Finding, ...]:
                 else "Fine where nothing farther back matters."
             ),
             cure=_remember(worst),
+        ),
+    )
+
+
+def _explosion(layers: Sequence[LayerSignal]) -> tuple[Finding, ...]:
+    """Find recurrences in which a gradient grows from step to step."""
+    some = [
+        (max(layer.memory) / layer.memory[-1], layer)
+        for layer in layers
+        if len(layer.memory) >= 2 and layer.memory[-1] > 0 and max(layer.memory) > _GROWN * layer.memory[-1]
+    ]
+    if not some:
+        return ()
+    size, worst = max(some, key=lambda each: each[0])
+    steps = _length(worst) - 1
+    return (
+        Finding(
+            code="GI105",
+            title="Exploding gradient",
+            severity="error" if size > 1.0 / _LOST else "warning",
+            where=tuple(dict.fromkeys(layer.name for _, layer in some)),
+            measure=f"second moment of the last output's gradient up to {steps} steps back, over that of "
+            "the last",
+            effect=size,
+            interval=None,
+            expected=(_LOST, _GROWN),
+            cause=f"On its way back through the steps of '{worst.name}' the gradient's second moment grows "
+            "by a "
+            f"factor of {size ** (1.0 / max(steps, 1)):.3g} per step: its recurrent weights are too large, "
+            "so that "
+            "the end depends chaotically on the beginning.",
+            cure="goodinit.initialize(model), which makes recurrent weights orthogonal",
+        ),
+    )
+
+
+def _flat(layers: Sequence[LayerSignal]) -> tuple[Finding, ...]:
+    """Find tanh recurrences whose outputs lie near plus and minus one."""
+    some = [
+        layer
+        for layer in layers
+        if layer.kind in ("RNN", "RNNCell")
+        and layer.histogram is not None
+        and layer.histogram.low >= -1.0
+        and layer.histogram.high <= 1.0
+        and layer.output.second_moment > _FULL_SWING
+    ]
+    if not some:
+        return ()
+    worst = max(some, key=lambda layer: layer.output.second_moment)
+    return (
+        Finding(
+            code="GI109",
+            title="Saturated units",
+            severity="warning",
+            where=tuple(dict.fromkeys(layer.name for layer in some)),
+            measure=f"second moment of the outputs of '{worst.name}', of which tanh allows 1",
+            effect=worst.output.second_moment,
+            interval=None,
+            expected=(0.0, _FULL_SWING),
+            cause=f"Most outputs of '{worst.name}' lie on the flat part of tanh: its recurrent weights or "
+            "inputs are "
+            "too large, so that next to no gradient passes a step.",
+            cure="goodinit.initialize(model), which makes recurrent weights orthogonal",
         ),
     )
 

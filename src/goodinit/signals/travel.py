@@ -142,7 +142,10 @@ def _foretold(
     if len(pairs) < max(_PREDICTED_POINTS, _PREDICTED_SHARE * len(sizes)):
         return None
     change = effect([value for value, _ in pairs], units, loose, chance=Noise(0.0, 0.0))
-    if change is None or trend([size for _, size in pairs]).total / change.size < _AGREED:
+    if change is None:
+        return None
+    measured = trend([size for _, size in pairs]).total * math.copysign(1.0, change.size)
+    if measured < min(_AGREED * abs(change.size), change.slack):
         return None
     return Effect(change.size, Noise(0.0, noise(units, sizes).std), change.slack)
 

@@ -21,8 +21,10 @@ _FALSE_ALARM = 1e-6
 # `expected_dead` takes all samples as equally correlated, which is rough deep in a network, so the ReLU layer
 # before must also show that hardly any unit is the same for the whole batch.
 _HINT, _RARE = 1e-3, 0.05
-# Half of a layer in the flat part of its activation.
-_SATURATED = 0.5
+# Share of a layer in the flat part of its activation. Deep sigmoids and hard sigmoids at the scale that keeps
+# signals and gradients have 0.5 and 0.7 there, and up to 0.55 and 0.85 by chance; hard ones pass gradients of
+# full size elsewhere.
+_SATURATED, _SATURATED_HARD = 0.65, 0.9
 
 
 def judge_units(probe: Probe) -> tuple[Finding, ...]:
@@ -36,7 +38,7 @@ def judge_units(probe: Probe) -> tuple[Finding, ...]:
     needs no test.
     """
     dead = [layer for layer in probe.layers if _too_many_dead(layer, probe)]
-    flat = [layer for layer in probe.layers if layer.saturated is not None and layer.saturated > _SATURATED]
+    flat = [layer for layer in probe.layers if (layer.saturated or 0.0) > _flat_allowed(layer)]
     cure = INITIALIZATION
     return (*_dead_finding(dead, cure), *_flat_finding(flat, cure))
 
@@ -131,6 +133,10 @@ def _dead_finding(dead: Sequence[LayerSignal], cure: str) -> tuple[Finding, ...]
     )
 
 
+def _flat_allowed(layer: LayerSignal) -> float:
+    return _SATURATED_HARD if layer.kind.lower().startswith(("hard", "relu6")) else _SATURATED
+
+
 def _flat_finding(flat: Sequence[LayerSignal], cure: str) -> tuple[Finding, ...]:
     if not flat:
         return ()
@@ -144,7 +150,7 @@ def _flat_finding(flat: Sequence[LayerSignal], cure: str) -> tuple[Finding, ...]
             measure=f"share of '{worst.name}' where the derivative is under 1 % of its largest",
             effect=worst.saturated or 0.0,
             interval=None,
-            expected=(0.0, _SATURATED),
+            expected=(0.0, _flat_allowed(worst)),
             cause=f"Inputs of '{worst.name}' are too large: most outputs lie on the activation's flat part.",
             cure=cure,
         ),
