@@ -8,8 +8,8 @@ from torch import nn
 
 from goodinit.records import Finding
 from goodinit.signals import check
-from goodinit.signals.causes import is_torch_default
-from goodinit.signals.probe import probe
+from goodinit.signals.judging.causes import is_torch_default
+from goodinit.signals.probing.probe import probe
 
 
 def chain(depth: int, width: int, act: type[nn.Module], std: float | None) -> nn.Sequential:

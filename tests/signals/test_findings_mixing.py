@@ -10,7 +10,7 @@ from torch import nn
 
 from goodinit.records import Finding
 from goodinit.signals import check, probe
-from goodinit.signals.mixing import token_difference
+from goodinit.signals.judging.mixing import token_difference
 
 
 class Attention(nn.Module):

@@ -10,7 +10,7 @@ from torch import nn
 
 from goodinit.records import Finding
 from goodinit.signals import check
-from goodinit.signals.patterns import equal_rows, repeats
+from goodinit.signals.judging.patterns import equal_rows, repeats
 
 
 def found(model: nn.Module, batch: object = None) -> dict[str, Finding]:
