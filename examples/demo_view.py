@@ -62,7 +62,8 @@ def findings(reports: Sequence[Report]) -> RenderableType:
     seeds = f" (healthy for {healthy} of {len(reports)} seeds{': ' if codes else ''}{', '.join(codes)})"
     parts: list[RenderableType] = [Text.assemble((f"{report.model} is {verdict}", style), seeds, ".")]
     for finding in report.findings:
-        head = Text.assemble((f"{finding.code}  {finding.title}", style), f"  {' … '.join(finding.where)}")
+        ends = dict.fromkeys((finding.where[0], finding.where[-1]))
+        head = Text.assemble((f"{finding.code}  {finding.title}", style), f"  {' … '.join(ends)}")
         body = Text.assemble(finding.cause, ("\nCure: ", "dim"), (finding.cure, "green"))
         parts += [head, Padding(body, (0, 0, 0, 7))]
     return Group(*parts)

@@ -27,7 +27,7 @@ def diagnose(probe: Probe) -> tuple[Finding, ...]:
     """Judge what a probe measured: each finding is an effect beyond its noise floor.
 
     Args:
-        probe: from `goodinit.signals.probing.probe`.
+        probe: from `goodinit.signals.probe`.
 
     Returns:
         Findings, errors before warnings before notes; none but notes for a healthy model. The codes are

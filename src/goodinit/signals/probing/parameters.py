@@ -95,7 +95,7 @@ def effective_depth(parameters: Sequence[ParameterSignal]) -> float | None:
 
     >>> import goodinit.signals
     >>> model = nn.Sequential(nn.Linear(8, 8), nn.Tanh(), nn.Linear(8, 8))
-    >>> 1.0 <= effective_depth(goodinit.signals.probing.probe(model).parameters) <= 2.0
+    >>> 1.0 <= effective_depth(goodinit.signals.probe(model).parameters) <= 2.0
     True
     """
     sizes = [
