@@ -113,6 +113,7 @@ struct TruncatedLaw {
         high(static_cast<R>(p.high)) {}
 
   void operator()(const typename P::U (&integers)[4], typename P::F (&values)[4]) const {
+#pragma GCC unroll 4
     for (int place = 0; place < 4; ++place) {
       if constexpr (P::bits == 32) {
         values[place] = one(integers[place]);
