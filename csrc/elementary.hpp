@@ -10,7 +10,7 @@ namespace goodinit::GOODINIT_ISA {
 
 // Sum of coefficients[n] x^n by Horner's rule.
 template <class F, class Real, std::size_t N>
-inline F horner(const Real (&coefficients)[N], F x) {
+GOODINIT_INLINE F horner(const Real (&coefficients)[N], F x) {
   F total = x * coefficients[N - 1];
 #pragma GCC unroll 32
   for (std::size_t n = N - 2; n > 0; --n) total = (total + coefficients[n]) * x;
@@ -19,7 +19,7 @@ inline F horner(const Real (&coefficients)[N], F x) {
 
 // ln u for positive normal u = 2^e m, sqrt(1/2) <= m < sqrt(2): e ln 2 + f - s (f - R).
 template <class P>
-inline typename P::F natural_log(typename P::F u) {
+GOODINIT_INLINE typename P::F natural_log(typename P::F u) {
   using F = typename P::F;
   using I = typename P::I;
   using U = typename P::U;
@@ -38,7 +38,7 @@ inline typename P::F natural_log(typename P::F u) {
 
 // sin x and cos x for |x| <= pi/4.
 template <class P>
-inline void sine_cosine(typename P::F x, typename P::F& sine, typename P::F& cosine) {
+GOODINIT_INLINE void sine_cosine(typename P::F x, typename P::F& sine, typename P::F& cosine) {
   typename P::F square = x * x;
   sine = horner(P::sine_series, square) * x;
   cosine = horner(P::cosine_series, square);

@@ -8,85 +8,65 @@
 
 namespace goodinit::GOODINIT_ISA {
 
-inline constexpr int kGroupBlocks = kLanes;
-inline constexpr int kGroup = 4 * kLanes;  // elements drawn at a time
+inline constexpr int kGroup = 4 * kHalf;  // elements drawn at a time
 
-// Where the blocks of a group must sit, see `block_at`: the even and the odd 32-bit lanes.
-struct Order {
-  u64 even, odd;
-};
-constexpr Order order() {
-  Order made{};
-  for (int i = 0; i < kHalf; ++i) {
-    made.even[i] = static_cast<std::uint64_t>(block_at(2 * i));
-    made.odd[i] = static_cast<std::uint64_t>(block_at(2 * i + 1));
-  }
-  return made;
-}
-
-// The values of a group of blocks, in the order of elements.
-template <template <class> class Law>
-struct SingleGroup {
+// The values of kHalf blocks in the order of elements.
+template <class Law>
+class SingleGroup {
+ public:
   using Real = float;
-  Law<Single> law;
-  std::uint64_t key;
-  std::uint32_t stream;
-  Order places = order();
+  using Values = f32[2];
+  explicit SingleGroup(const Draw& draw) : law_(draw.parameters), philox_(draw.key, 0, draw.stream) {}
 
-  explicit SingleGroup(const Draw& draw) : law(draw.parameters), key(draw.key), stream(draw.stream) {}
+  GOODINIT_INLINE void scattered(u64 blocks, Values& out) const { finish(philox_(blocks), out); }
 
-  void consecutive(std::uint64_t block, f32 (&out)[4]) const { draw(places.even + block, places.odd + block, out); }
+  struct Shared {
+    Philox::Shared words;
+  };
+  Shared shared(std::uint32_t high) const { return {philox_.shared(high)}; }
+  GOODINIT_INLINE void consecutive(u64 blocks, const Shared& shared, Values& out) const { finish(philox_(blocks, shared.words), out); }
 
-  void scattered(const std::uint64_t* blocks, f32 (&out)[4]) const {
-    u64 even{}, odd{};
-    for (int i = 0; i < kHalf; ++i) {
-      even[i] = blocks[block_at(2 * i)];
-      odd[i] = blocks[block_at(2 * i + 1)];
-    }
-    draw(even, odd, out);
+ private:
+  GOODINIT_INLINE void finish(const Words& words, Values& out) const {
+    f32 even{}, odd{};
+    law_(pack(words.word[0], words.word[2]), pack(words.word[1], words.word[3]), even, odd);
+    interleave(even, odd, out);
+  }
+
+  Law law_;
+  Philox philox_;
+};
+
+template <class Law>
+class DoubleGroup {
+ public:
+  using Real = double;
+  using Values = f64[4];
+  explicit DoubleGroup(const Draw& draw)
+      : law_(draw.parameters), high_(draw.key, 0, draw.stream), low_(draw.key, 1, draw.stream) {}
+
+  GOODINIT_INLINE void scattered(u64 blocks, Values& out) const { finish(high_(blocks), low_(blocks), out); }
+
+  struct Shared {
+    Philox::Shared high, low;
+  };
+  Shared shared(std::uint32_t high) const { return {high_.shared(high), low_.shared(high)}; }
+  GOODINIT_INLINE void consecutive(u64 blocks, const Shared& shared, Values& out) const {
+    finish(high_(blocks, shared.high), low_(blocks, shared.low), out);
   }
 
  private:
-  void draw(u64 even, u64 odd, f32 (&out)[4]) const {
-    const Words a = philox(even, key, 0, stream), b = philox(odd, key, 0, stream);
-    u32 integers[4]{};
-    f32 values[4]{};
-    for (int place = 0; place < 4; ++place) integers[place] = pack(a.word[place], b.word[place]);
-    law(integers, values);
+  GOODINIT_INLINE void finish(const Words& high, const Words& low, Values& out) const {
+    u64 integers[4]{};
+    Values values{};
+    for (int place = 0; place < 4; ++place) integers[place] = bits<u64>(pack(low.word[place], high.word[place]));
+    law_(integers[0], integers[1], values[0], values[1]);
+    law_(integers[2], integers[3], values[2], values[3]);
     interleave(values, out);
   }
-};
 
-template <template <class> class Law>
-struct DoubleGroup {
-  using Real = double;
-  Law<Double> law;
-  std::uint64_t key;
-  std::uint32_t stream;
-
-  explicit DoubleGroup(const Draw& draw) : law(draw.parameters), key(draw.key), stream(draw.stream) {}
-
-  void consecutive(std::uint64_t block, f64 (&out)[8]) const {
-    std::uint64_t blocks[kGroupBlocks];
-    for (int i = 0; i < kGroupBlocks; ++i) blocks[i] = block + static_cast<std::uint64_t>(i);
-    scattered(blocks, out);
-  }
-
-  void scattered(const std::uint64_t* blocks, f64 (&out)[8]) const {
-    double flat[kGroup];
-    for (int half = 0; half < 2; ++half) {
-      const u64 which = load<u64>(blocks + half * kHalf);
-      const Words high = philox(which, key, 0, stream), low = philox(which, key, 1, stream);
-      u64 integers[4]{};
-      f64 values[4]{};
-      for (int place = 0; place < 4; ++place)
-        integers[place] = (high.word[place] << 32) | (low.word[place] & 0xFFFFFFFFu);
-      law(integers, values);
-      for (int lane = 0; lane < kHalf; ++lane)
-        for (int place = 0; place < 4; ++place) flat[4 * (half * kHalf + lane) + place] = values[place][lane];
-    }
-    for (int part = 0; part < 8; ++part) out[part] = load<f64>(flat + part * kHalf);
-  }
+  Law law_;
+  Philox high_, low_;
 };
 
 // --- rounding to the stored type ------------------------------------------------------------
@@ -138,27 +118,35 @@ inline typename Stored<type>::T rounded(Real value) {
   }
 }
 
+// Two vectors of bfloat16 become one whose halves of 128-bit lanes alternate: with the blocks in their
+// own order the even ones are in the first vector and the odd ones in the second, which undoes it.
+constexpr bool in_own_order(Type type) { return type == Type::bfloat16; }
+
+GOODINIT_INLINE i32 bfloat16_bits(f32 values) {
+  u32 x = bits<u32>(values);
+  return bits<i32>(x + 0x7FFFu + ((x >> 16) & 1)) >> 16;
+}
+
 template <Type type, class F, std::size_t N, class T>
-inline void store_group(const F (&values)[N], T* to) {
+GOODINIT_INLINE void store_group(const F (&values)[N], T* to) {
   constexpr int lanes = kGroup / static_cast<int>(N);
-  for (std::size_t part = 0; part < N; ++part) {
-    T* at = to + part * lanes;
-    if constexpr (type == Type::float32 || type == Type::float64) {
-      store(at, values[part]);
+  if constexpr (type == Type::bfloat16) {
+    store(to, narrow(bfloat16_bits(values[0]), bfloat16_bits(values[1])));
+  } else {
+    for (std::size_t part = 0; part < N; ++part) {
+      T* at = to + part * lanes;
+      if constexpr (type == Type::float32 || type == Type::float64) {
+        store(at, values[part]);
 #if defined(__AVX512F__)
-    } else if constexpr (type == Type::float16) {
-      _mm256_storeu_si256(reinterpret_cast<__m256i*>(at), _mm512_cvtps_ph(bits<__m512>(values[part]), 0));
+      } else if constexpr (type == Type::float16) {
+        _mm256_storeu_si256(reinterpret_cast<__m256i*>(at), _mm512_cvtps_ph(bits<__m512>(values[part]), 0));
 #elif defined(__F16C__)
-    } else if constexpr (type == Type::float16) {
-      _mm_storeu_si128(reinterpret_cast<__m128i*>(at), _mm256_cvtps_ph(bits<__m256>(values[part]), 0));
+      } else if constexpr (type == Type::float16) {
+        _mm_storeu_si128(reinterpret_cast<__m128i*>(at), _mm256_cvtps_ph(bits<__m256>(values[part]), 0));
 #endif
-    } else if constexpr (type == Type::bfloat16) {
-      u32 x = bits<u32>(values[part]);
-      x = (x + 0x7FFFu + ((x >> 16) & 1)) >> 16;
-      using Narrow = std::uint16_t __attribute__((vector_size(kBytes / 2)));
-      store(at, __builtin_convertvector(x, Narrow));
-    } else {
-      for (int lane = 0; lane < lanes; ++lane) at[lane] = rounded<type>(values[part][lane]);
+      } else {
+        for (int lane = 0; lane < lanes; ++lane) at[lane] = rounded<type>(values[part][lane]);
+      }
     }
   }
 }
@@ -188,56 +176,89 @@ class Writer {
     while (count > 0) {
       const int from = static_cast<int>(index & 3);
       if (from == 0 && count >= kGroup) {
-        whole(index >> 2, to);
-        advance(index, count, to, kGroup);
+        const std::int64_t done = whole_groups(index >> 2, count / kGroup, to) * kGroup;
+        advance(index, count, to, done);
         continue;
       }
       const int here = static_cast<int>(std::min<std::int64_t>(4 - from, count));
       blocks_[pending_] = index >> 2;
       pieces_[pending_] = {to, from, here};
-      if (++pending_ == kGroupBlocks) flush();
+      if (++pending_ == kHalf) flush();
       advance(index, count, to, here);
     }
   }
 
  private:
-  void advance(std::uint64_t& index, std::int64_t& count, T*& to, int by) const {
+  using Values = typename Group::Values;
+
+  void advance(std::uint64_t& index, std::int64_t& count, T*& to, std::int64_t by) const {
     index += static_cast<std::uint64_t>(by);
     count -= by;
     to += by * stride_;
   }
 
-  void whole(std::uint64_t block, T* to) {
-    Values values{};
-    group_.consecutive(block, values);
-    if (stride_ == 1) {
+  // Writes groups from `block` on and returns how many: as far as the high word of the blocks stays.
+  std::int64_t whole_groups(std::uint64_t block, std::int64_t groups, T* to) {
+    const std::uint64_t ahead = ((std::uint64_t{1} << 32) - (block & 0xFFFFFFFFu)) / kHalf;
+    u64 blocks = places_ + block;
+    if (ahead == 0) {
+      put_scattered(blocks, to, stride_);
+      return 1;
+    }
+    if (static_cast<std::uint64_t>(groups) > ahead) groups = static_cast<std::int64_t>(ahead);
+    const auto shared = group_.shared(static_cast<std::uint32_t>(block >> 32));
+    const std::int64_t stride = stride_;
+    for (std::int64_t n = 0; n < groups; ++n, blocks += kHalf, to += kGroup * stride) {
+      Values values;
+      group_.consecutive(blocks, shared, values);
+      put_values(values, to, stride);
+    }
+    return groups;
+  }
+
+  static GOODINIT_INLINE void put_values(const Values& values, T* to, std::int64_t stride) {
+    if (stride == 1) {
       store_group<type>(values, to);
       return;
     }
-    typename Group::Real flat[kGroup];
-    std::memcpy(flat, &values, sizeof flat);
-    for (int i = 0; i < kGroup; ++i) to[i * stride_] = rounded<type>(flat[i]);
+    T flat[kGroup];
+    store_group<type>(values, flat);
+    for (int i = 0; i < kGroup; ++i) to[i * stride] = flat[i];
   }
 
   void flush() {
     if (pending_ == 0) return;
-    for (int i = pending_; i < kGroupBlocks; ++i) blocks_[i] = blocks_[0];
-    Values values{};
-    group_.scattered(blocks_, values);
-    typename Group::Real flat[kGroup];
-    std::memcpy(flat, &values, sizeof flat);
+    u64 blocks{};
+    for (int lane = 0; lane < kHalf; ++lane) {
+      const int block = static_cast<int>(places_[lane]);
+      blocks[lane] = blocks_[block < pending_ ? block : 0];
+    }
+    T flat[kGroup];
+    put_scattered(blocks, flat, 1);
     for (int i = 0; i < pending_; ++i)
-      for (int j = 0; j < pieces_[i].count; ++j)
-        pieces_[i].to[j * stride_] = rounded<type>(flat[4 * i + pieces_[i].from + j]);
+      for (int j = 0; j < pieces_[i].count; ++j) pieces_[i].to[j * stride_] = flat[4 * i + pieces_[i].from + j];
     pending_ = 0;
   }
 
-  using Values = std::conditional_t<std::is_same_v<typename Group::Real, float>, f32[4], f64[8]>;
+  void put_scattered(u64 blocks, T* to, std::int64_t stride) const {
+    Values values;
+    group_.scattered(blocks, values);
+    put_values(values, to, stride);
+  }
+
+  static u64 places() {
+    u64 made{};
+    for (int lane = 0; lane < kHalf; ++lane)
+      made[lane] = static_cast<std::uint64_t>(in_own_order(type) ? lane : block_at(lane));
+    return made;
+  }
+
   Group group_;
   std::int64_t stride_;
+  u64 places_ = places();
   int pending_ = 0;
-  std::uint64_t blocks_[kGroupBlocks];
-  Piece<T> pieces_[kGroupBlocks];
+  std::uint64_t blocks_[kHalf];
+  Piece<T> pieces_[kHalf];
 };
 
 template <Type type, class Group>
@@ -266,13 +287,13 @@ template <template <class> class Law>
 void fill_typed(const Box& box, const Draw& draw, std::int64_t first, std::int64_t last) {
   switch (box.type) {
     case Type::float32:
-      return fill_range<Type::float32, SingleGroup<Law>>(box, draw, first, last);
+      return fill_range<Type::float32, SingleGroup<Law<Single>>>(box, draw, first, last);
     case Type::float64:
-      return fill_range<Type::float64, DoubleGroup<Law>>(box, draw, first, last);
+      return fill_range<Type::float64, DoubleGroup<Law<Double>>>(box, draw, first, last);
     case Type::bfloat16:
-      return fill_range<Type::bfloat16, SingleGroup<Law>>(box, draw, first, last);
+      return fill_range<Type::bfloat16, SingleGroup<Law<Single>>>(box, draw, first, last);
     case Type::float16:
-      return fill_range<Type::float16, SingleGroup<Law>>(box, draw, first, last);
+      return fill_range<Type::float16, SingleGroup<Law<Single>>>(box, draw, first, last);
   }
 }
 

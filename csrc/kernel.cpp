@@ -11,6 +11,17 @@ namespace goodinit::GOODINIT_ISA {
 
 namespace {
 
+template <class P>
+using OneSided = TruncatedLaw<P, Sides::one>;
+template <class P>
+using Symmetric = TruncatedLaw<P, Sides::symmetric>;
+template <class P>
+using TwoSided = TruncatedLaw<P, Sides::two>;
+
+bool operator==(const TruncationSide& a, const TruncationSide& b) {
+  return a.v_outer == b.v_outer && a.v_step == b.v_step && a.x_inner == b.x_inner && a.x_step == b.x_step;
+}
+
 // A caller may flush subnormal numbers to zero or round otherwise; the bits must not depend on it.
 class PlainArithmetic {
 #if defined(__x86_64__)
@@ -44,7 +55,9 @@ void fill(const Box& box, const Draw& draw, std::int64_t first, std::int64_t las
     case Law::normal:
       return fill_typed<NormalLaw>(box, draw, first, last);
     case Law::truncated_normal:
-      return fill_typed<TruncatedLaw>(box, draw, first, last);
+      if (draw.parameters.left_count == 0) return fill_typed<OneSided>(box, draw, first, last);
+      if (draw.parameters.left == draw.parameters.right) return fill_typed<Symmetric>(box, draw, first, last);
+      return fill_typed<TwoSided>(box, draw, first, last);
   }
 }
 

@@ -8,7 +8,7 @@
 namespace goodinit::GOODINIT_ISA {
 
 template <class P>
-inline typename P::F absolute(typename P::F x) {
+GOODINIT_INLINE typename P::F absolute(typename P::F x) {
   using U = typename P::U;
   return bits<typename P::F>(bits<U>(x) & ~(typename P::uint{1} << (P::bits - 1)));
 }
@@ -22,17 +22,20 @@ struct UniformLaw {
         span(static_cast<typename P::real>(p.span)),
         high(static_cast<typename P::real>(p.high)) {}
 
-  // Integers of the four places of each block to their values.
-  void operator()(const typename P::U (&integers)[4], typename P::F (&values)[4]) const {
+  // Integers of the elements 2k and 2k + 1 of some blocks to their values.
+  GOODINIT_INLINE void operator()(typename P::U even, typename P::U odd, typename P::F& first, typename P::F& second) const {
+    first = one(even);
+    second = one(odd);
+  }
+
+ private:
+  GOODINIT_INLINE typename P::F one(typename P::U integer) const {
     using F = typename P::F;
     constexpr int shift = P::bits - P::mantissa_bits - 1;
     constexpr auto unit = typename P::real{1} / (typename P::uint{1} << (P::mantissa_bits + 1));
-    const F top = F{} + high;
-    for (int place = 0; place < 4; ++place) {
-      // Below 2^24 (2^53), so the signed conversion, which every machine has, is exact.
-      F value = to_float(bits<typename P::I>(integers[place] >> shift)) * unit * span + low;
-      values[place] = value < top ? value : top;
-    }
+    // Below 2^24 (2^53), so the signed conversion, which every machine has, is exact.
+    F value = to_float(bits<typename P::I>(integer >> shift)) * unit * span + low;
+    return minimum(value, F{} + high);
   }
 };
 
@@ -43,16 +46,7 @@ struct NormalLaw {
   explicit NormalLaw(const Parameters& p)
       : mean(static_cast<typename P::real>(p.mean)), std(static_cast<typename P::real>(p.std)) {}
 
-  void operator()(const typename P::U (&integers)[4], typename P::F (&values)[4]) const {
-    for (int pair = 0; pair < 4; pair += 2) {
-      box_muller(integers[pair], integers[pair + 1], values[pair], values[pair + 1]);
-      values[pair] = values[pair] * std + mean;
-      values[pair + 1] = values[pair + 1] * std + mean;
-    }
-  }
-
- private:
-  static void box_muller(typename P::U even, typename P::U odd, typename P::F& first, typename P::F& second) {
+  GOODINIT_INLINE void operator()(typename P::U even, typename P::U odd, typename P::F& first, typename P::F& second) const {
     using F = typename P::F;
     using U = typename P::U;
     using I = typename P::I;
@@ -78,12 +72,15 @@ struct NormalLaw {
     U half = quadrant >> 1;
     b ^= half << (P::bits - 1);
     a ^= (half ^ quadrant) << (P::bits - 1);
-    first = bits<F>(a) * radius;
-    second = bits<F>(b) * radius;
+    first = bits<F>(a) * radius * std + mean;
+    second = bits<F>(b) * radius * std + mean;
   }
 };
 
-template <class P>
+// Which sides of 0 an interval covers; where it is symmetric both have the same constants.
+enum class Sides { one, symmetric, two };
+
+template <class P, Sides sides>
 struct TruncatedLaw {
   using R = typename P::real;
   struct Side {
@@ -94,7 +91,7 @@ struct TruncatedLaw {
           x_inner(static_cast<R>(s.x_inner)),
           x_step(static_cast<R>(s.x_step)) {}
   };
-  typename P::uint left_count;
+  typename P::uint left_count;  // 0 with one side
   Side left, right;
   R w_inner, c, d, l_inner, v_split, mean, scale, low, high;
 
@@ -112,19 +109,14 @@ struct TruncatedLaw {
         low(static_cast<R>(p.low)),
         high(static_cast<R>(p.high)) {}
 
-  void operator()(const typename P::U (&integers)[4], typename P::F (&values)[4]) const {
-#pragma GCC unroll 4
-    for (int place = 0; place < 4; ++place) {
-      if constexpr (P::bits == 32) {
-        values[place] = one(integers[place]);
-      } else {
-        values[place] = one(integers[place] >> 11);
-      }
-    }
+  GOODINIT_INLINE void operator()(typename P::U even, typename P::U odd, typename P::F& first, typename P::F& second) const {
+    constexpr int unused = P::bits - P::integer_bits;
+    first = one(even >> unused);
+    second = one(odd >> unused);
   }
 
  private:
-  typename P::F one(typename P::U integer) const {
+  GOODINIT_INLINE typename P::F one(typename P::U integer) const {
     using F = typename P::F;
     using U = typename P::U;
     using I = typename P::I;
@@ -133,12 +125,14 @@ struct TruncatedLaw {
     U is_left{};
     F v_step = F{} + right.v_step, v_outer = F{} + right.v_outer;
     F x_step = F{} + right.x_step, x_inner = F{} + right.x_inner;
-    if (left_count != 0) {
+    if constexpr (sides != Sides::one) {
       // All ones on the left side: it turns n - k into k, since -n - 1 is ~n.
-      I mask = integer < (U{} + left_count);
-      is_left = bits<U>(mask);
+      is_left = bits<U>(integer < (U{} + left_count));
       inside ^= is_left;
       outside ^= is_left & top;
+    }
+    if constexpr (sides == Sides::two) {
+      const I mask = bits<I>(is_left);
       v_step = mask ? F{} + left.v_step : v_step;
       v_outer = mask ? F{} + left.v_outer : v_outer;
       x_step = mask ? F{} + left.x_step : x_step;
@@ -157,11 +151,9 @@ struct TruncatedLaw {
       t = t * static_cast<R>(0x1.6a09e667f3bcdp+0) - correction;
       z = tail ? t : z;
     }
-    z = bits<F>(bits<U>(z) ^ (is_left << (P::bits - 1)));
+    if constexpr (sides != Sides::one) z = bits<F>(bits<U>(z) ^ (is_left << (P::bits - 1)));
     F value = z * scale + mean;
-    const F bottom = F{} + low, ceiling = F{} + high;
-    value = value > bottom ? value : bottom;
-    return value < ceiling ? value : ceiling;
+    return minimum(maximum(value, F{} + low), F{} + high);
   }
 };
 

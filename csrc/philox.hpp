@@ -10,25 +10,58 @@ struct Words {
   u64 word[4];
 };
 
-inline Words philox(u64 blocks, std::uint64_t key, std::uint32_t draw, std::uint32_t stream) {
-  constexpr std::uint32_t m0 = 0xD2511F53, m1 = 0xCD9E8D57, w0 = 0x9E3779B9, w1 = 0xBB67AE85;
-  const u64 multiplier0 = u64{} + m0, multiplier1 = u64{} + m1;
-  u64 c0 = blocks, c1 = blocks >> 32, c2 = u64{} + draw, c3 = u64{} + stream;
-  auto k0 = static_cast<std::uint32_t>(key), k1 = static_cast<std::uint32_t>(key >> 32);
+inline constexpr std::uint32_t kM0 = 0xD2511F53, kM1 = 0xCD9E8D57;  // Salmon et al., table 2
+inline constexpr std::uint32_t kW0 = 0x9E3779B9, kW1 = 0xBB67AE85;  // section 3.3
+
+class Philox {
+ public:
+  Philox(std::uint64_t key, std::uint32_t draw, std::uint32_t stream) : draw_(draw), stream_(stream) {
+    auto k0 = static_cast<std::uint32_t>(key), k1 = static_cast<std::uint32_t>(key >> 32);
+    for (int round = 0; round < 10; ++round, k0 += kW0, k1 += kW1) key0_[round] = k0, key1_[round] = k1;
+  }
+
+  // Any blocks.
+  GOODINIT_INLINE Words operator()(u64 blocks) const {
+    u64 c0 = blocks, c1 = blocks >> 32, c2 = u64{} + draw_, c3 = u64{} + stream_;
 #pragma GCC unroll 10
-  for (int round = 0; round < 10; ++round) {
-    const u64 p0 = multiply_low(c0, multiplier0), p1 = multiply_low(c2, multiplier1);
-    c0 = high_half(p1) ^ c1 ^ k0;
-    c2 = high_half(p0) ^ c3 ^ k1;
+    for (int round = 0; round < 10; ++round) one_round(round, c0, c1, c2, c3);
+    return {{c0, c1, c2, c3}};
+  }
+
+  // What blocks with one high word share of the first three rounds.
+  struct Shared {
+    std::uint64_t a, b, c, d;
+  };
+  Shared shared(std::uint32_t high) const {
+    const std::uint64_t p1 = std::uint64_t{draw_} * kM1;
+    const std::uint64_t p0 = std::uint64_t{static_cast<std::uint32_t>(p1 >> 32) ^ high ^ key0_[0]} * kM0;
+    return {stream_ ^ key1_[0], (p1 & 0xFFFFFFFFu) ^ key0_[1], (p0 >> 32) ^ key1_[1], (p0 & 0xFFFFFFFFu) ^ key1_[2]};
+  }
+
+  // Blocks that all have the high word of `shared`; their high halves are not looked at.
+  GOODINIT_INLINE Words operator()(u64 blocks, const Shared& shared) const {
+    const u64 p0 = multiply_low(blocks, u64{} + kM0);
+    const u64 p1 = multiply_low(high_half(p0) ^ shared.a, u64{} + kM1);
+    const u64 q0 = multiply_low(high_half(p1) ^ shared.b, u64{} + kM0);
+    const u64 q1 = multiply_low(p0 ^ shared.c, u64{} + kM1);
+    u64 c0 = high_half(q1) ^ p1 ^ key0_[2], c1 = q1, c2 = high_half(q0) ^ shared.d, c3 = q0;
+#pragma GCC unroll 7
+    for (int round = 3; round < 10; ++round) one_round(round, c0, c1, c2, c3);
+    return {{c0, c1, c2, c3}};
+  }
+
+ private:
+  GOODINIT_INLINE void one_round(int round, u64& c0, u64& c1, u64& c2, u64& c3) const {
+    const u64 p0 = multiply_low(c0, u64{} + kM0), p1 = multiply_low(c2, u64{} + kM1);
+    c0 = high_half(p1) ^ c1 ^ key0_[round];
+    c2 = high_half(p0) ^ c3 ^ key1_[round];
     c1 = p1;
     c3 = p0;
-    k0 += w0;
-    k1 += w1;
   }
-  return {{c0, c1, c2, c3}};
-}
 
-// 32-bit lanes 2i from `even`, 2i + 1 from `odd`.
-inline u32 pack(u64 even, u64 odd) { return bits<u32>((even & 0xFFFFFFFFu) | (odd << 32)); }
+  std::uint32_t draw_, stream_;
+  // As wide as the lanes that they meet, so that they can be broadcast from memory.
+  std::uint64_t key0_[10], key1_[10];
+};
 
 }  // namespace goodinit::GOODINIT_ISA

@@ -16,6 +16,9 @@
 #include <arm_neon.h>
 #endif
 
+// A call would spill every register and load every constant again.
+#define GOODINIT_INLINE inline __attribute__((always_inline))
+
 namespace goodinit::GOODINIT_ISA {
 
 #if defined(__AVX512F__)
@@ -26,7 +29,7 @@ inline constexpr int kBytes = 32;
 inline constexpr int kBytes = 16;
 #endif
 inline constexpr int kLanes = kBytes / 4;  // of 32 bits
-inline constexpr int kHalf = kBytes / 8;   // of 64 bits
+inline constexpr int kHalf = kBytes / 8;   // of 64 bits: the blocks that are drawn at a time
 
 using f32 = float __attribute__((vector_size(kBytes)));
 using u32 = std::uint32_t __attribute__((vector_size(kBytes)));
@@ -36,7 +39,7 @@ using u64 = std::uint64_t __attribute__((vector_size(kBytes)));
 using i64 = std::int64_t __attribute__((vector_size(kBytes)));
 
 template <class To, class From>
-inline To bits(From value) {
+GOODINIT_INLINE To bits(From value) {
   static_assert(sizeof(To) == sizeof(From));
   To out;
   std::memcpy(&out, &value, sizeof out);
@@ -44,19 +47,19 @@ inline To bits(From value) {
 }
 
 template <class V, class Scalar>
-inline V load(const Scalar* from) {
+GOODINIT_INLINE V load(const Scalar* from) {
   V out;
   std::memcpy(&out, from, sizeof out);
   return out;
 }
 
 template <class V, class Scalar>
-inline void store(Scalar* to, V value) {
+GOODINIT_INLINE void store(Scalar* to, V value) {
   std::memcpy(to, &value, sizeof value);
 }
 
 // The product of the low 32 bits of each 64-bit lane; the high bits may hold anything.
-inline u64 multiply_low(u64 a, u64 b) {
+GOODINIT_INLINE u64 multiply_low(u64 a, u64 b) {
 #if defined(__AVX512F__)
   return bits<u64>(_mm512_mul_epu32(bits<__m512i>(a), bits<__m512i>(b)));
 #elif defined(__AVX2__)
@@ -71,7 +74,7 @@ inline u64 multiply_low(u64 a, u64 b) {
 }
 
 // The high 32 bits of each 64-bit lane in its low half; the high half may hold anything.
-inline u64 high_half(u64 a) {
+GOODINIT_INLINE u64 high_half(u64 a) {
   // A shuffle runs beside the multiplications, a shift would wait for their port.
 #if defined(__AVX512F__)
   return bits<u64>(_mm512_shuffle_epi32(bits<__m512i>(a), _MM_PERM_DDBB));
@@ -84,7 +87,7 @@ inline u64 high_half(u64 a) {
 #endif
 }
 
-inline f32 square_root(f32 x) {
+GOODINIT_INLINE f32 square_root(f32 x) {
 #if defined(__AVX512F__)
   return bits<f32>(_mm512_sqrt_ps(bits<__m512>(x)));
 #elif defined(__AVX2__)
@@ -99,7 +102,7 @@ inline f32 square_root(f32 x) {
 #endif
 }
 
-inline f64 square_root(f64 x) {
+GOODINIT_INLINE f64 square_root(f64 x) {
 #if defined(__AVX512F__)
   return bits<f64>(_mm512_sqrt_pd(bits<__m512d>(x)));
 #elif defined(__AVX2__)
@@ -116,8 +119,8 @@ inline f64 square_root(f64 x) {
 
 // Integers to the nearest float, ties to even. Without an instruction for it: halves that are
 // exact, and one rounding addition.
-inline f32 to_float(i32 x) { return __builtin_convertvector(x, f32); }
-inline f32 to_float(u32 x) {
+GOODINIT_INLINE f32 to_float(i32 x) { return __builtin_convertvector(x, f32); }
+GOODINIT_INLINE f32 to_float(u32 x) {
 #if defined(__AVX512F__) || defined(__aarch64__)
   return __builtin_convertvector(x, f32);
 #else
@@ -125,7 +128,7 @@ inline f32 to_float(u32 x) {
 #endif
 }
 
-inline f64 to_float(u64 x) {
+GOODINIT_INLINE f64 to_float(u64 x) {
 #if defined(__AVX512DQ__) || defined(__aarch64__)
   return __builtin_convertvector(x, f64);
 #else
@@ -136,7 +139,7 @@ inline f64 to_float(u64 x) {
   return high * 0x1p32 + low;
 #endif
 }
-inline f64 to_float(i64 x) {
+GOODINIT_INLINE f64 to_float(i64 x) {
 #if defined(__AVX512DQ__) || defined(__aarch64__)
   return __builtin_convertvector(x, f64);
 #else
@@ -148,7 +151,7 @@ inline f64 to_float(i64 x) {
 #endif
 }
 
-inline bool any(i32 mask) {
+GOODINIT_INLINE bool any(i32 mask) {
 #if defined(__AVX512F__)
   return _mm512_test_epi32_mask(bits<__m512i>(mask), bits<__m512i>(mask)) != 0;
 #elif defined(__AVX2__)
@@ -158,33 +161,102 @@ inline bool any(i32 mask) {
   return (wide[0] | wide[1]) != 0;
 #endif
 }
-inline bool any(i64 mask) { return any(bits<i32>(mask)); }
+GOODINIT_INLINE bool any(i64 mask) { return any(bits<i32>(mask)); }
 
-// Words of `kLanes` blocks, one vector for each place in a block, to the order of elements.
-// `place_of_block` says where a block must sit for this to need no crossing of 128-bit lanes.
-inline constexpr int kQuads = kBytes / 16;
-constexpr int block_at(int lane) { return kQuads * (lane % 4) + lane / 4; }
-
-inline void interleave(const f32 (&in)[4], f32 (&out)[4]) {
+// The low half of each 64-bit lane of `even`, with that of `odd` above it.
+GOODINIT_INLINE u32 pack(u64 even, u64 odd) {
 #if defined(__AVX512F__)
-  __m512 a = bits<__m512>(in[0]), b = bits<__m512>(in[1]), c = bits<__m512>(in[2]), d = bits<__m512>(in[3]);
-  __m512d ab_low = _mm512_castps_pd(_mm512_unpacklo_ps(a, b)), ab_high = _mm512_castps_pd(_mm512_unpackhi_ps(a, b));
-  __m512d cd_low = _mm512_castps_pd(_mm512_unpacklo_ps(c, d)), cd_high = _mm512_castps_pd(_mm512_unpackhi_ps(c, d));
-  out[0] = bits<f32>(_mm512_unpacklo_pd(ab_low, cd_low));
-  out[1] = bits<f32>(_mm512_unpackhi_pd(ab_low, cd_low));
-  out[2] = bits<f32>(_mm512_unpacklo_pd(ab_high, cd_high));
-  out[3] = bits<f32>(_mm512_unpackhi_pd(ab_high, cd_high));
+  return bits<u32>(_mm512_mask_shuffle_epi32(bits<__m512i>(even), 0xAAAA, bits<__m512i>(odd), _MM_PERM_CCAA));
 #elif defined(__AVX2__)
-  __m256 a = bits<__m256>(in[0]), b = bits<__m256>(in[1]), c = bits<__m256>(in[2]), d = bits<__m256>(in[3]);
-  __m256d ab_low = _mm256_castps_pd(_mm256_unpacklo_ps(a, b)), ab_high = _mm256_castps_pd(_mm256_unpackhi_ps(a, b));
-  __m256d cd_low = _mm256_castps_pd(_mm256_unpacklo_ps(c, d)), cd_high = _mm256_castps_pd(_mm256_unpackhi_ps(c, d));
-  out[0] = bits<f32>(_mm256_unpacklo_pd(ab_low, cd_low));
-  out[1] = bits<f32>(_mm256_unpackhi_pd(ab_low, cd_low));
-  out[2] = bits<f32>(_mm256_unpacklo_pd(ab_high, cd_high));
-  out[3] = bits<f32>(_mm256_unpackhi_pd(ab_high, cd_high));
+  return bits<u32>(_mm256_blend_epi32(bits<__m256i>(even), _mm256_slli_epi64(bits<__m256i>(odd), 32), 0xAA));
 #else
-  for (int lane = 0; lane < kLanes; ++lane)
-    for (int place = 0; place < 4; ++place) out[lane % 4][4 * (lane / 4) + place] = in[place][lane];
+  return bits<u32>((even & 0xFFFFFFFFu) | (odd << 32));
+#endif
+}
+
+// The larger and the smaller of each pair; b where they are equal.
+GOODINIT_INLINE f32 maximum(f32 a, f32 b) {
+#if defined(__AVX512F__)
+  return bits<f32>(_mm512_max_ps(bits<__m512>(a), bits<__m512>(b)));
+#elif defined(__AVX2__)
+  return bits<f32>(_mm256_max_ps(bits<__m256>(a), bits<__m256>(b)));
+#else
+  return a > b ? a : b;
+#endif
+}
+GOODINIT_INLINE f32 minimum(f32 a, f32 b) {
+#if defined(__AVX512F__)
+  return bits<f32>(_mm512_min_ps(bits<__m512>(a), bits<__m512>(b)));
+#elif defined(__AVX2__)
+  return bits<f32>(_mm256_min_ps(bits<__m256>(a), bits<__m256>(b)));
+#else
+  return a < b ? a : b;
+#endif
+}
+GOODINIT_INLINE f64 maximum(f64 a, f64 b) { return a > b ? a : b; }
+GOODINIT_INLINE f64 minimum(f64 a, f64 b) { return a < b ? a : b; }
+
+// Which block sits in which 64-bit lane, for the shuffles below to cross no 128-bit lanes.
+constexpr int block_at(int lane) { return lane / 2 + lane % 2 * (kHalf / 2); }
+
+// Values of the even and the odd elements (lane 2i: the block's first pair, 2i + 1: its second) to
+// the order of elements: first the blocks of the even 64-bit lanes, then those of the odd ones.
+GOODINIT_INLINE void interleave(f32 even, f32 odd, f32 (&out)[2]) {
+#if defined(__AVX512F__)
+  out[0] = bits<f32>(_mm512_unpacklo_ps(bits<__m512>(even), bits<__m512>(odd)));
+  out[1] = bits<f32>(_mm512_unpackhi_ps(bits<__m512>(even), bits<__m512>(odd)));
+#elif defined(__AVX2__)
+  out[0] = bits<f32>(_mm256_unpacklo_ps(bits<__m256>(even), bits<__m256>(odd)));
+  out[1] = bits<f32>(_mm256_unpackhi_ps(bits<__m256>(even), bits<__m256>(odd)));
+#elif defined(__x86_64__)
+  out[0] = bits<f32>(_mm_unpacklo_ps(bits<__m128>(even), bits<__m128>(odd)));
+  out[1] = bits<f32>(_mm_unpackhi_ps(bits<__m128>(even), bits<__m128>(odd)));
+#else
+  out[0] = f32{even[0], odd[0], even[1], odd[1]};
+  out[1] = f32{even[2], odd[2], even[3], odd[3]};
+#endif
+}
+
+// Values of the four places of kHalf blocks, which sit where `block_at` says, to the order of elements.
+GOODINIT_INLINE void interleave(const f64 (&in)[4], f64 (&out)[4]) {
+#if defined(__AVX512F__)
+  const __m512d a = bits<__m512d>(in[0]), b = bits<__m512d>(in[1]), c = bits<__m512d>(in[2]), d = bits<__m512d>(in[3]);
+  const __m512i lower = _mm512_setr_epi64(0, 1, 8, 9, 2, 3, 10, 11), upper = _mm512_setr_epi64(4, 5, 12, 13, 6, 7, 14, 15);
+  const __m512d ab_even = _mm512_unpacklo_pd(a, b), cd_even = _mm512_unpacklo_pd(c, d);
+  const __m512d ab_odd = _mm512_unpackhi_pd(a, b), cd_odd = _mm512_unpackhi_pd(c, d);
+  out[0] = bits<f64>(_mm512_permutex2var_pd(ab_even, lower, cd_even));
+  out[1] = bits<f64>(_mm512_permutex2var_pd(ab_even, upper, cd_even));
+  out[2] = bits<f64>(_mm512_permutex2var_pd(ab_odd, lower, cd_odd));
+  out[3] = bits<f64>(_mm512_permutex2var_pd(ab_odd, upper, cd_odd));
+#elif defined(__AVX2__)
+  const __m256d a = bits<__m256d>(in[0]), b = bits<__m256d>(in[1]), c = bits<__m256d>(in[2]), d = bits<__m256d>(in[3]);
+  const __m256d ab_even = _mm256_unpacklo_pd(a, b), cd_even = _mm256_unpacklo_pd(c, d);
+  const __m256d ab_odd = _mm256_unpackhi_pd(a, b), cd_odd = _mm256_unpackhi_pd(c, d);
+  out[0] = bits<f64>(_mm256_permute2f128_pd(ab_even, cd_even, 0x20));
+  out[1] = bits<f64>(_mm256_permute2f128_pd(ab_even, cd_even, 0x31));
+  out[2] = bits<f64>(_mm256_permute2f128_pd(ab_odd, cd_odd, 0x20));
+  out[3] = bits<f64>(_mm256_permute2f128_pd(ab_odd, cd_odd, 0x31));
+#else
+  out[0] = f64{in[0][0], in[1][0]};
+  out[1] = f64{in[2][0], in[3][0]};
+  out[2] = f64{in[0][1], in[1][1]};
+  out[3] = f64{in[2][1], in[3][1]};
+#endif
+}
+
+// The low 16 bits of 32-bit lanes that hold no more than a sign extension above them; in each 128-bit
+// lane first those of a, then those of b.
+GOODINIT_INLINE u32 narrow(i32 a, i32 b) {
+#if defined(__AVX512F__)
+  return bits<u32>(_mm512_packs_epi32(bits<__m512i>(a), bits<__m512i>(b)));
+#elif defined(__AVX2__)
+  return bits<u32>(_mm256_packs_epi32(bits<__m256i>(a), bits<__m256i>(b)));
+#elif defined(__x86_64__)
+  return bits<u32>(_mm_packs_epi32(bits<__m128i>(a), bits<__m128i>(b)));
+#else
+  std::uint16_t out[8];
+  for (int i = 0; i < 4; ++i) out[i] = static_cast<std::uint16_t>(a[i]), out[4 + i] = static_cast<std::uint16_t>(b[i]);
+  return load<u32>(out);
 #endif
 }
 
