@@ -9,7 +9,7 @@
 namespace goodinit::GOODINIT_ISA {
 
 // Sum of coefficients[n] x^n by Horner's rule.
-template <class F, class Real, std::size_t N>
+template <class Real, std::size_t N, class F>
 GOODINIT_INLINE F horner(const Real (&coefficients)[N], F x) {
   F total = x * coefficients[N - 1];
 #pragma GCC unroll 32
@@ -18,17 +18,14 @@ GOODINIT_INLINE F horner(const Real (&coefficients)[N], F x) {
 }
 
 // ln u for positive normal u = 2^e m, sqrt(1/2) <= m < sqrt(2): e ln 2 + f - s (f - R).
-template <class P>
-GOODINIT_INLINE typename P::F natural_log(typename P::F u) {
-  using F = typename P::F;
-  using I = typename P::I;
-  using U = typename P::U;
-  U shifted = bits<U>(u) - P::sqrt_half;
-  F exponent = to_float(bits<I>(shifted) >> P::mantissa_bits);
-  U mantissa = (shifted & ((typename P::uint{1} << P::mantissa_bits) - 1)) + P::sqrt_half;
-  F f = bits<F>(mantissa) - typename P::real{1};
-  F s = f / (f + typename P::real{2});
-  F square = s * s;
+template <class P, class F>
+GOODINIT_INLINE F natural_log(F u) {
+  const auto shifted = as_unsigned(u) - P::sqrt_half;
+  const F exponent = to_float(as_signed(shifted) >> P::mantissa_bits);
+  const auto mantissa = (shifted & ((typename P::uint{1} << P::mantissa_bits) - 1)) + P::sqrt_half;
+  const F f = as_float(mantissa) - typename P::real{1};
+  const F s = f / (f + typename P::real{2});
+  const F square = s * s;
   F total = horner(P::log_series, square) * square;
   total = (f - total) * s;
   total = exponent * P::ln2_low - total;
@@ -37,9 +34,9 @@ GOODINIT_INLINE typename P::F natural_log(typename P::F u) {
 }
 
 // sin x and cos x for |x| <= pi/4.
-template <class P>
-GOODINIT_INLINE void sine_cosine(typename P::F x, typename P::F& sine, typename P::F& cosine) {
-  typename P::F square = x * x;
+template <class P, class F>
+GOODINIT_INLINE void sine_cosine(F x, F& sine, F& cosine) {
+  const F square = x * x;
   sine = horner(P::sine_series, square) * x;
   cosine = horner(P::cosine_series, square);
 }

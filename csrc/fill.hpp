@@ -8,29 +8,35 @@
 
 namespace goodinit::GOODINIT_ISA {
 
-inline constexpr int kGroup = 4 * kHalf;  // elements drawn at a time
-
-// The values of kHalf blocks in the order of elements.
+// The values of a group of blocks in the order of elements. `Blocks` holds as many blocks in lockstep as
+// keep a processor busy with float32; a float64 takes two words and so fills as many registers with half.
 template <class Law>
 class SingleGroup {
  public:
   using Real = float;
-  using Values = f32[2];
+  using Blocks = Two<u64>;
+  static constexpr int kBlocks = 2 * kHalf;
+  struct Values {
+    f32 part[4];
+  };
+  using Shared = Philox::Shared;
+
   explicit SingleGroup(const Draw& draw) : law_(draw.parameters), philox_(draw.key, 0, draw.stream) {}
 
-  GOODINIT_INLINE void scattered(u64 blocks, Values& out) const { finish(philox_(blocks), out); }
-
-  struct Shared {
-    Philox::Shared words;
-  };
-  Shared shared(std::uint32_t high) const { return {philox_.shared(high)}; }
-  GOODINIT_INLINE void consecutive(u64 blocks, const Shared& shared, Values& out) const { finish(philox_(blocks, shared.words), out); }
+  GOODINIT_INLINE Values scattered(Blocks blocks) const { return finish(philox_(blocks)); }
+  Shared shared(std::uint32_t high) const { return philox_.shared(high); }
+  GOODINIT_INLINE Values consecutive(Blocks blocks, const Shared& shared) const {
+    return finish(philox_(blocks, shared));
+  }
 
  private:
-  GOODINIT_INLINE void finish(const Words& words, Values& out) const {
-    f32 even{}, odd{};
-    law_(pack(words.word[0], words.word[2]), pack(words.word[1], words.word[3]), even, odd);
-    interleave(even, odd, out);
+  GOODINIT_INLINE Values finish(const Words<Blocks>& words) const {
+    Two<f32> even, odd;
+    law_(pack(words.first, words.third), pack(words.second, words.fourth), even, odd);
+    Values out;
+    interleave(even.a, odd.a, out.part[0], out.part[1]);
+    interleave(even.b, odd.b, out.part[2], out.part[3]);
+    return out;
   }
 
   Law law_;
@@ -41,28 +47,34 @@ template <class Law>
 class DoubleGroup {
  public:
   using Real = double;
-  using Values = f64[4];
-  explicit DoubleGroup(const Draw& draw)
-      : law_(draw.parameters), high_(draw.key, 0, draw.stream), low_(draw.key, 1, draw.stream) {}
-
-  GOODINIT_INLINE void scattered(u64 blocks, Values& out) const { finish(high_(blocks), low_(blocks), out); }
-
+  using Blocks = u64;
+  static constexpr int kBlocks = kHalf;
+  struct Values {
+    f64 part[4];
+  };
   struct Shared {
     Philox::Shared high, low;
   };
+
+  explicit DoubleGroup(const Draw& draw)
+      : law_(draw.parameters), high_(draw.key, 0, draw.stream), low_(draw.key, 1, draw.stream) {}
+
+  GOODINIT_INLINE Values scattered(Blocks blocks) const { return finish(high_(blocks), low_(blocks)); }
   Shared shared(std::uint32_t high) const { return {high_.shared(high), low_.shared(high)}; }
-  GOODINIT_INLINE void consecutive(u64 blocks, const Shared& shared, Values& out) const {
-    finish(high_(blocks, shared.high), low_(blocks, shared.low), out);
+  GOODINIT_INLINE Values consecutive(Blocks blocks, const Shared& shared) const {
+    return finish(high_(blocks, shared.high), low_(blocks, shared.low));
   }
 
  private:
-  GOODINIT_INLINE void finish(const Words& high, const Words& low, Values& out) const {
-    u64 integers[4]{};
-    Values values{};
-    for (int place = 0; place < 4; ++place) integers[place] = bits<u64>(pack(low.word[place], high.word[place]));
-    law_(integers[0], integers[1], values[0], values[1]);
-    law_(integers[2], integers[3], values[2], values[3]);
-    interleave(values, out);
+  static GOODINIT_INLINE u64 join(u64 high, u64 low) { return bits<u64>(pack(low, high)); }
+
+  GOODINIT_INLINE Values finish(const Words<Blocks>& high, const Words<Blocks>& low) const {
+    Two<f64> even, odd;
+    law_(Two<u64>{join(high.first, low.first), join(high.third, low.third)},
+         Two<u64>{join(high.second, low.second), join(high.fourth, low.fourth)}, even, odd);
+    Values out;
+    interleave(even.a, odd.a, even.b, odd.b, out.part);
+    return out;
   }
 
   Law law_;
@@ -127,26 +139,27 @@ GOODINIT_INLINE i32 bfloat16_bits(f32 values) {
   return bits<i32>(x + 0x7FFFu + ((x >> 16) & 1)) >> 16;
 }
 
-template <Type type, class F, std::size_t N, class T>
-GOODINIT_INLINE void store_group(const F (&values)[N], T* to) {
-  constexpr int lanes = kGroup / static_cast<int>(N);
+template <Type type, class Values, class T>
+GOODINIT_INLINE void store_group(const Values& values, T* to) {
   if constexpr (type == Type::bfloat16) {
-    store(to, narrow(bfloat16_bits(values[0]), bfloat16_bits(values[1])));
+    store(to, narrow(bfloat16_bits(values.part[0]), bfloat16_bits(values.part[1])));
+    store(to + kBytes / 2, narrow(bfloat16_bits(values.part[2]), bfloat16_bits(values.part[3])));
   } else {
-    for (std::size_t part = 0; part < N; ++part) {
-      T* at = to + part * lanes;
+    for (const auto& part : values.part) {
+      constexpr int lanes = sizeof(part) / sizeof(part[0]);
       if constexpr (type == Type::float32 || type == Type::float64) {
-        store(at, values[part]);
+        store(to, part);
 #if defined(__AVX512F__)
       } else if constexpr (type == Type::float16) {
-        _mm256_storeu_si256(reinterpret_cast<__m256i*>(at), _mm512_cvtps_ph(bits<__m512>(values[part]), 0));
+        _mm256_storeu_si256(reinterpret_cast<__m256i*>(to), _mm512_cvtps_ph(bits<__m512>(part), 0));
 #elif defined(__F16C__)
       } else if constexpr (type == Type::float16) {
-        _mm_storeu_si128(reinterpret_cast<__m128i*>(at), _mm256_cvtps_ph(bits<__m256>(values[part]), 0));
+        _mm_storeu_si128(reinterpret_cast<__m128i*>(to), _mm256_cvtps_ph(bits<__m256>(part), 0));
 #endif
       } else {
-        for (int lane = 0; lane < lanes; ++lane) at[lane] = rounded<type>(values[part][lane]);
+        for (int lane = 0; lane < lanes; ++lane) to[lane] = rounded<type>(part[lane]);
       }
+      to += lanes;
     }
   }
 }
@@ -183,13 +196,14 @@ class Writer {
       const int here = static_cast<int>(std::min<std::int64_t>(4 - from, count));
       blocks_[pending_] = index >> 2;
       pieces_[pending_] = {to, from, here};
-      if (++pending_ == kHalf) flush();
+      if (++pending_ == kBlocks) flush();
       advance(index, count, to, here);
     }
   }
 
  private:
-  using Values = typename Group::Values;
+  using Blocks = typename Group::Blocks;
+  static constexpr int kBlocks = Group::kBlocks, kGroup = 4 * kBlocks;
 
   void advance(std::uint64_t& index, std::int64_t& count, T*& to, std::int64_t by) const {
     index += static_cast<std::uint64_t>(by);
@@ -199,28 +213,27 @@ class Writer {
 
   // Writes groups from `block` on and returns how many: as far as the high word of the blocks stays.
   std::int64_t whole_groups(std::uint64_t block, std::int64_t groups, T* to) {
-    const std::uint64_t ahead = ((std::uint64_t{1} << 32) - (block & 0xFFFFFFFFu)) / kHalf;
-    u64 blocks = places_ + block;
+    const std::uint64_t ahead = ((std::uint64_t{1} << 32) - (block & 0xFFFFFFFFu)) / kBlocks;
+    Blocks blocks = places() + block;
     if (ahead == 0) {
-      put_scattered(blocks, to, stride_);
+      put(group_.scattered(blocks), to, stride_);
       return 1;
     }
     if (static_cast<std::uint64_t>(groups) > ahead) groups = static_cast<std::int64_t>(ahead);
     const auto shared = group_.shared(static_cast<std::uint32_t>(block >> 32));
+    const Group group = group_;  // known to stay, whatever is written through `to`
     const std::int64_t stride = stride_;
-    for (std::int64_t n = 0; n < groups; ++n, blocks += kHalf, to += kGroup * stride) {
-      Values values;
-      group_.consecutive(blocks, shared, values);
-      put_values(values, to, stride);
+    if (stride == 1) {
+      for (std::int64_t n = 0; n < groups; ++n, blocks = blocks + kBlocks, to += kGroup)
+        store_group<type>(group.consecutive(blocks, shared), to);
+    } else {
+      for (std::int64_t n = 0; n < groups; ++n, blocks = blocks + kBlocks, to += kGroup * stride)
+        put(group.consecutive(blocks, shared), to, stride);
     }
     return groups;
   }
 
-  static GOODINIT_INLINE void put_values(const Values& values, T* to, std::int64_t stride) {
-    if (stride == 1) {
-      store_group<type>(values, to);
-      return;
-    }
+  static GOODINIT_INLINE void put(const typename Group::Values& values, T* to, std::int64_t stride) {
     T flat[kGroup];
     store_group<type>(values, flat);
     for (int i = 0; i < kGroup; ++i) to[i * stride] = flat[i];
@@ -228,37 +241,41 @@ class Writer {
 
   void flush() {
     if (pending_ == 0) return;
-    u64 blocks{};
-    for (int lane = 0; lane < kHalf; ++lane) {
-      const int block = static_cast<int>(places_[lane]);
-      blocks[lane] = blocks_[block < pending_ ? block : 0];
-    }
+    std::uint64_t lanes[kBlocks];
+    place(lanes);
+    for (auto& lane : lanes) lane = blocks_[lane < static_cast<std::uint64_t>(pending_) ? lane : 0];
     T flat[kGroup];
-    put_scattered(blocks, flat, 1);
+    store_group<type>(group_.scattered(load_blocks(lanes)), flat);
     for (int i = 0; i < pending_; ++i)
       for (int j = 0; j < pieces_[i].count; ++j) pieces_[i].to[j * stride_] = flat[4 * i + pieces_[i].from + j];
     pending_ = 0;
   }
 
-  void put_scattered(u64 blocks, T* to, std::int64_t stride) const {
-    Values values;
-    group_.scattered(blocks, values);
-    put_values(values, to, stride);
+  // Which of the group's blocks sits in each lane.
+  static void place(std::uint64_t (&lanes)[kBlocks]) {
+    for (int i = 0; i < kBlocks; ++i) {
+      const int lane = i % kHalf, at = in_own_order(type) ? lane : block_at(lane);
+      lanes[i] = static_cast<std::uint64_t>(i - lane + at);
+    }
   }
-
-  static u64 places() {
-    u64 made{};
-    for (int lane = 0; lane < kHalf; ++lane)
-      made[lane] = static_cast<std::uint64_t>(in_own_order(type) ? lane : block_at(lane));
-    return made;
+  static Blocks load_blocks(const std::uint64_t (&lanes)[kBlocks]) {
+    if constexpr (kBlocks == kHalf) {
+      return load<u64>(lanes);
+    } else {
+      return {load<u64>(lanes), load<u64>(lanes + kHalf)};
+    }
+  }
+  static Blocks places() {
+    std::uint64_t lanes[kBlocks];
+    place(lanes);
+    return load_blocks(lanes);
   }
 
   Group group_;
   std::int64_t stride_;
-  u64 places_ = places();
   int pending_ = 0;
-  std::uint64_t blocks_[kHalf];
-  Piece<T> pieces_[kHalf];
+  std::uint64_t blocks_[kBlocks];
+  Piece<T> pieces_[kBlocks];
 };
 
 template <Type type, class Group>

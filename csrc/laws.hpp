@@ -7,11 +7,7 @@
 
 namespace goodinit::GOODINIT_ISA {
 
-template <class P>
-GOODINIT_INLINE typename P::F absolute(typename P::F x) {
-  using U = typename P::U;
-  return bits<typename P::F>(bits<U>(x) & ~(typename P::uint{1} << (P::bits - 1)));
-}
+// Each law turns the integers of the elements 2k and 2k + 1 of some blocks into their values.
 
 template <class P>
 struct UniformLaw {
@@ -22,20 +18,20 @@ struct UniformLaw {
         span(static_cast<typename P::real>(p.span)),
         high(static_cast<typename P::real>(p.high)) {}
 
-  // Integers of the elements 2k and 2k + 1 of some blocks to their values.
-  GOODINIT_INLINE void operator()(typename P::U even, typename P::U odd, typename P::F& first, typename P::F& second) const {
-    first = one(even);
-    second = one(odd);
+  template <class U, class F>
+  GOODINIT_INLINE void operator()(U even, U odd, F& first, F& second) const {
+    first = one<F>(even);
+    second = one<F>(odd);
   }
 
  private:
-  GOODINIT_INLINE typename P::F one(typename P::U integer) const {
-    using F = typename P::F;
+  template <class F, class U>
+  GOODINIT_INLINE F one(U integer) const {
     constexpr int shift = P::bits - P::mantissa_bits - 1;
     constexpr auto unit = typename P::real{1} / (typename P::uint{1} << (P::mantissa_bits + 1));
     // Below 2^24 (2^53), so the signed conversion, which every machine has, is exact.
-    F value = to_float(bits<typename P::I>(integer >> shift)) * unit * span + low;
-    return minimum(value, F{} + high);
+    const F value = to_float(as_signed(integer >> shift)) * unit * span + low;
+    return minimum(value, Fill<F>::with(high));
   }
 };
 
@@ -46,34 +42,35 @@ struct NormalLaw {
   explicit NormalLaw(const Parameters& p)
       : mean(static_cast<typename P::real>(p.mean)), std(static_cast<typename P::real>(p.std)) {}
 
-  GOODINIT_INLINE void operator()(typename P::U even, typename P::U odd, typename P::F& first, typename P::F& second) const {
-    using F = typename P::F;
-    using U = typename P::U;
-    using I = typename P::I;
+  template <class U, class F>
+  GOODINIT_INLINE void operator()(U even, U odd, F& first, F& second) const {
     F u;
     if constexpr (P::bits == 32) {
       u = to_float(even) * 0x1p-32f + 0x1p-33f;
     } else {
       u = (to_float(even >> 11) + 0.5) * 0x1p-53;
     }
-    F radius = square_root(absolute<P>(natural_log<P>(u) * typename P::real{-2}));
+    // Without its sign bit -0 is 0.
+    constexpr auto no_sign = static_cast<typename P::uint>(~(typename P::uint{1} << (P::bits - 1)));
+    const F radius =
+        square_root(as_float(as_unsigned(natural_log<P>(u) * typename P::real{-2}) & no_sign));
 
     constexpr double quarter = 0x1.921fb54442d18p-1;  // pi/4
     constexpr auto step = static_cast<typename P::real>(P::bits == 32 ? quarter * 0x1p-31 : quarter * 0x1p-63);
-    F sine{}, cosine{};
-    sine_cosine<P>(to_float(bits<I>((odd << 2) | 2)) * step, sine, cosine);
+    F sine, cosine;
+    sine_cosine<P>(to_float(as_signed((odd << 2) | typename P::uint{2})) * step, sine, cosine);
 
     // A quarter turn swaps sine and cosine, a half turn flips both signs: on the bits.
-    U quadrant = odd >> (P::bits - 2);
-    U a = bits<U>(cosine), b = bits<U>(sine);
-    U swap = (a ^ b) & -(quadrant & 1);
-    a ^= swap;
-    b ^= swap;
-    U half = quadrant >> 1;
-    b ^= half << (P::bits - 1);
-    a ^= (half ^ quadrant) << (P::bits - 1);
-    first = bits<F>(a) * radius * std + mean;
-    second = bits<F>(b) * radius * std + mean;
+    const U quadrant = odd >> (P::bits - 2);
+    U a = as_unsigned(cosine), b = as_unsigned(sine);
+    const U swap = (a ^ b) & (typename P::uint{0} - (quadrant & typename P::uint{1}));
+    a = a ^ swap;
+    b = b ^ swap;
+    const U half = quadrant >> 1;
+    b = b ^ (half << (P::bits - 1));
+    a = a ^ ((half ^ quadrant) << (P::bits - 1));
+    first = as_float(a) * radius * std + mean;
+    second = as_float(b) * radius * std + mean;
   }
 };
 
@@ -109,51 +106,50 @@ struct TruncatedLaw {
         low(static_cast<R>(p.low)),
         high(static_cast<R>(p.high)) {}
 
-  GOODINIT_INLINE void operator()(typename P::U even, typename P::U odd, typename P::F& first, typename P::F& second) const {
+  template <class U, class F>
+  GOODINIT_INLINE void operator()(U even, U odd, F& first, F& second) const {
     constexpr int unused = P::bits - P::integer_bits;
-    first = one(even >> unused);
-    second = one(odd >> unused);
+    const Two<F> values = both<Two<F>>(Two<U>{even >> unused, odd >> unused});
+    first = values.a;
+    second = values.b;
   }
 
  private:
-  GOODINIT_INLINE typename P::F one(typename P::U integer) const {
-    using F = typename P::F;
-    using U = typename P::U;
-    using I = typename P::I;
+  template <class F, class U>
+  GOODINIT_INLINE F both(U integer) const {
     constexpr auto top = static_cast<typename P::uint>((std::uint64_t{1} << (P::integer_bits - 1)) * 2 - 1);
-    U inside = integer - left_count, outside = integer ^ top;
-    U is_left{};
-    F v_step = F{} + right.v_step, v_outer = F{} + right.v_outer;
-    F x_step = F{} + right.x_step, x_inner = F{} + right.x_inner;
+    U inside = integer - left_count, outside = integer ^ top, is_left;
+    F v_step = Fill<F>::with(right.v_step), v_outer = Fill<F>::with(right.v_outer);
+    F x_step = Fill<F>::with(right.x_step), x_inner = Fill<F>::with(right.x_inner);
     if constexpr (sides != Sides::one) {
       // All ones on the left side: it turns n - k into k, since -n - 1 is ~n.
-      is_left = bits<U>(integer < (U{} + left_count));
-      inside ^= is_left;
-      outside ^= is_left & top;
+      const auto mask = less(integer, Fill<U>::with(left_count));
+      is_left = as_unsigned(mask);
+      inside = inside ^ is_left;
+      outside = outside ^ (is_left & top);
+      if constexpr (sides == Sides::two) {
+        v_step = select(mask, Fill<F>::with(left.v_step), v_step);
+        v_outer = select(mask, Fill<F>::with(left.v_outer), v_outer);
+        x_step = select(mask, Fill<F>::with(left.x_step), x_step);
+        x_inner = select(mask, Fill<F>::with(left.x_inner), x_inner);
+      }
     }
-    if constexpr (sides == Sides::two) {
-      const I mask = bits<I>(is_left);
-      v_step = mask ? F{} + left.v_step : v_step;
-      v_outer = mask ? F{} + left.v_outer : v_outer;
-      x_step = mask ? F{} + left.x_step : x_step;
-      x_inner = mask ? F{} + left.x_inner : x_inner;
-    }
-    F v = (to_float(outside) + R{0.5}) * v_step + v_outer;
-    I tail = v < (F{} + v_split);
-    F x = (to_float(inside) + R{0.5}) * x_step + x_inner;
+    const F v = (to_float(outside) + R{0.5}) * v_step + v_outer;
+    const auto tail = less(v, Fill<F>::with(v_split));
+    const F x = (to_float(inside) + R{0.5}) * x_step + x_inner;
     F w = (c - d * v) * v;
     w = w_inner - natural_log<P>(w);
     w = w - R{2};
     F z = horner(P::centre, w) * x;
     if (any(tail)) {
       F t = square_root(l_inner - natural_log<P>(v));
-      F correction = horner(P::numerator, t) / horner(P::denominator, t);
+      const F correction = horner(P::numerator, t) / horner(P::denominator, t);
       t = t * static_cast<R>(0x1.6a09e667f3bcdp+0) - correction;
-      z = tail ? t : z;
+      z = select(tail, t, z);
     }
-    if constexpr (sides != Sides::one) z = bits<F>(bits<U>(z) ^ (is_left << (P::bits - 1)));
-    F value = z * scale + mean;
-    return minimum(maximum(value, F{} + low), F{} + high);
+    if constexpr (sides != Sides::one) z = as_float(as_unsigned(z) ^ (is_left << (P::bits - 1)));
+    const F value = z * scale + mean;
+    return minimum(maximum(value, Fill<F>::with(low)), Fill<F>::with(high));
   }
 };
 

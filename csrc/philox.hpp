@@ -1,13 +1,14 @@
 // Philox4x32-10 of many blocks at once (Salmon et al. 2011, section 3.3).
 #pragma once
 
-#include "vector.hpp"
+#include "lockstep.hpp"
 
 namespace goodinit::GOODINIT_ISA {
 
-// The four words of kHalf blocks, in the low halves of 64-bit lanes; the high halves are not clean.
+// The four words of blocks, in the low halves of 64-bit lanes; the high halves are not clean.
+template <class Blocks>
 struct Words {
-  u64 word[4];
+  Blocks first, second, third, fourth;
 };
 
 inline constexpr std::uint32_t kM0 = 0xD2511F53, kM1 = 0xCD9E8D57;  // Salmon et al., table 2
@@ -21,11 +22,13 @@ class Philox {
   }
 
   // Any blocks.
-  GOODINIT_INLINE Words operator()(u64 blocks) const {
-    u64 c0 = blocks, c1 = blocks >> 32, c2 = u64{} + draw_, c3 = u64{} + stream_;
+  template <class Blocks>
+  GOODINIT_INLINE Words<Blocks> operator()(Blocks blocks) const {
+    Blocks c0 = blocks, c1 = blocks >> 32;
+    Blocks c2 = Fill<Blocks>::with(draw_), c3 = Fill<Blocks>::with(stream_);
 #pragma GCC unroll 10
     for (int round = 0; round < 10; ++round) one_round(round, c0, c1, c2, c3);
-    return {{c0, c1, c2, c3}};
+    return {c0, c1, c2, c3};
   }
 
   // What blocks with one high word share of the first three rounds.
@@ -39,20 +42,23 @@ class Philox {
   }
 
   // Blocks that all have the high word of `shared`; their high halves are not looked at.
-  GOODINIT_INLINE Words operator()(u64 blocks, const Shared& shared) const {
-    const u64 p0 = multiply_low(blocks, u64{} + kM0);
-    const u64 p1 = multiply_low(high_half(p0) ^ shared.a, u64{} + kM1);
-    const u64 q0 = multiply_low(high_half(p1) ^ shared.b, u64{} + kM0);
-    const u64 q1 = multiply_low(p0 ^ shared.c, u64{} + kM1);
-    u64 c0 = high_half(q1) ^ p1 ^ key0_[2], c1 = q1, c2 = high_half(q0) ^ shared.d, c3 = q0;
+  template <class Blocks>
+  GOODINIT_INLINE Words<Blocks> operator()(Blocks blocks, const Shared& shared) const {
+    const Blocks m0 = Fill<Blocks>::with(kM0), m1 = Fill<Blocks>::with(kM1);
+    const Blocks p0 = multiply_low(blocks, m0);
+    const Blocks p1 = multiply_low(high_half(p0) ^ shared.a, m1);
+    const Blocks q0 = multiply_low(high_half(p1) ^ shared.b, m0);
+    const Blocks q1 = multiply_low(p0 ^ shared.c, m1);
+    Blocks c0 = high_half(q1) ^ p1 ^ key0_[2], c1 = q1, c2 = high_half(q0) ^ shared.d, c3 = q0;
 #pragma GCC unroll 7
     for (int round = 3; round < 10; ++round) one_round(round, c0, c1, c2, c3);
-    return {{c0, c1, c2, c3}};
+    return {c0, c1, c2, c3};
   }
 
  private:
-  GOODINIT_INLINE void one_round(int round, u64& c0, u64& c1, u64& c2, u64& c3) const {
-    const u64 p0 = multiply_low(c0, u64{} + kM0), p1 = multiply_low(c2, u64{} + kM1);
+  template <class Blocks>
+  GOODINIT_INLINE void one_round(int round, Blocks& c0, Blocks& c1, Blocks& c2, Blocks& c3) const {
+    const Blocks p0 = multiply_low(c0, Fill<Blocks>::with(kM0)), p1 = multiply_low(c2, Fill<Blocks>::with(kM1));
     c0 = high_half(p1) ^ c1 ^ key0_[round];
     c2 = high_half(p0) ^ c3 ^ key1_[round];
     c1 = p1;

@@ -9,6 +9,7 @@
 #include <cmath>
 #include <cstdint>
 #include <cstring>
+#include <type_traits>
 
 #if defined(__x86_64__)
 #include <immintrin.h>
@@ -45,6 +46,24 @@ GOODINIT_INLINE To bits(From value) {
   std::memcpy(&out, &value, sizeof out);
   return out;
 }
+
+// The same bits as another kind of number.
+GOODINIT_INLINE f32 as_float(u32 x) { return reinterpret_cast<f32>(x); }
+GOODINIT_INLINE f64 as_float(u64 x) { return reinterpret_cast<f64>(x); }
+GOODINIT_INLINE u32 as_unsigned(f32 x) { return reinterpret_cast<u32>(x); }
+GOODINIT_INLINE u32 as_unsigned(i32 x) { return reinterpret_cast<u32>(x); }
+GOODINIT_INLINE u64 as_unsigned(f64 x) { return reinterpret_cast<u64>(x); }
+GOODINIT_INLINE u64 as_unsigned(i64 x) { return reinterpret_cast<u64>(x); }
+GOODINIT_INLINE i32 as_signed(u32 x) { return reinterpret_cast<i32>(x); }
+GOODINIT_INLINE i64 as_signed(u64 x) { return reinterpret_cast<i64>(x); }
+
+// All ones where x is below y.
+GOODINIT_INLINE i32 less(f32 x, f32 y) { return x < y; }
+GOODINIT_INLINE i32 less(u32 x, u32 y) { return x < y; }
+GOODINIT_INLINE i64 less(f64 x, f64 y) { return x < y; }
+GOODINIT_INLINE i64 less(u64 x, u64 y) { return x < y; }
+GOODINIT_INLINE f32 select(i32 mask, f32 yes, f32 no) { return mask ? yes : no; }
+GOODINIT_INLINE f64 select(i64 mask, f64 yes, f64 no) { return mask ? yes : no; }
 
 template <class V, class Scalar>
 GOODINIT_INLINE V load(const Scalar* from) {
@@ -201,26 +220,26 @@ constexpr int block_at(int lane) { return lane / 2 + lane % 2 * (kHalf / 2); }
 
 // Values of the even and the odd elements (lane 2i: the block's first pair, 2i + 1: its second) to
 // the order of elements: first the blocks of the even 64-bit lanes, then those of the odd ones.
-GOODINIT_INLINE void interleave(f32 even, f32 odd, f32 (&out)[2]) {
+GOODINIT_INLINE void interleave(f32 even, f32 odd, f32& low, f32& high) {
 #if defined(__AVX512F__)
-  out[0] = bits<f32>(_mm512_unpacklo_ps(bits<__m512>(even), bits<__m512>(odd)));
-  out[1] = bits<f32>(_mm512_unpackhi_ps(bits<__m512>(even), bits<__m512>(odd)));
+  low = bits<f32>(_mm512_unpacklo_ps(bits<__m512>(even), bits<__m512>(odd)));
+  high = bits<f32>(_mm512_unpackhi_ps(bits<__m512>(even), bits<__m512>(odd)));
 #elif defined(__AVX2__)
-  out[0] = bits<f32>(_mm256_unpacklo_ps(bits<__m256>(even), bits<__m256>(odd)));
-  out[1] = bits<f32>(_mm256_unpackhi_ps(bits<__m256>(even), bits<__m256>(odd)));
+  low = bits<f32>(_mm256_unpacklo_ps(bits<__m256>(even), bits<__m256>(odd)));
+  high = bits<f32>(_mm256_unpackhi_ps(bits<__m256>(even), bits<__m256>(odd)));
 #elif defined(__x86_64__)
-  out[0] = bits<f32>(_mm_unpacklo_ps(bits<__m128>(even), bits<__m128>(odd)));
-  out[1] = bits<f32>(_mm_unpackhi_ps(bits<__m128>(even), bits<__m128>(odd)));
+  low = bits<f32>(_mm_unpacklo_ps(bits<__m128>(even), bits<__m128>(odd)));
+  high = bits<f32>(_mm_unpackhi_ps(bits<__m128>(even), bits<__m128>(odd)));
 #else
-  out[0] = f32{even[0], odd[0], even[1], odd[1]};
-  out[1] = f32{even[2], odd[2], even[3], odd[3]};
+  low = f32{even[0], odd[0], even[1], odd[1]};
+  high = f32{even[2], odd[2], even[3], odd[3]};
 #endif
 }
 
 // Values of the four places of kHalf blocks, which sit where `block_at` says, to the order of elements.
-GOODINIT_INLINE void interleave(const f64 (&in)[4], f64 (&out)[4]) {
+GOODINIT_INLINE void interleave(f64 first, f64 second, f64 third, f64 fourth, f64 (&out)[4]) {
 #if defined(__AVX512F__)
-  const __m512d a = bits<__m512d>(in[0]), b = bits<__m512d>(in[1]), c = bits<__m512d>(in[2]), d = bits<__m512d>(in[3]);
+  const __m512d a = bits<__m512d>(first), b = bits<__m512d>(second), c = bits<__m512d>(third), d = bits<__m512d>(fourth);
   const __m512i lower = _mm512_setr_epi64(0, 1, 8, 9, 2, 3, 10, 11), upper = _mm512_setr_epi64(4, 5, 12, 13, 6, 7, 14, 15);
   const __m512d ab_even = _mm512_unpacklo_pd(a, b), cd_even = _mm512_unpacklo_pd(c, d);
   const __m512d ab_odd = _mm512_unpackhi_pd(a, b), cd_odd = _mm512_unpackhi_pd(c, d);
@@ -229,7 +248,7 @@ GOODINIT_INLINE void interleave(const f64 (&in)[4], f64 (&out)[4]) {
   out[2] = bits<f64>(_mm512_permutex2var_pd(ab_odd, lower, cd_odd));
   out[3] = bits<f64>(_mm512_permutex2var_pd(ab_odd, upper, cd_odd));
 #elif defined(__AVX2__)
-  const __m256d a = bits<__m256d>(in[0]), b = bits<__m256d>(in[1]), c = bits<__m256d>(in[2]), d = bits<__m256d>(in[3]);
+  const __m256d a = bits<__m256d>(first), b = bits<__m256d>(second), c = bits<__m256d>(third), d = bits<__m256d>(fourth);
   const __m256d ab_even = _mm256_unpacklo_pd(a, b), cd_even = _mm256_unpacklo_pd(c, d);
   const __m256d ab_odd = _mm256_unpackhi_pd(a, b), cd_odd = _mm256_unpackhi_pd(c, d);
   out[0] = bits<f64>(_mm256_permute2f128_pd(ab_even, cd_even, 0x20));
@@ -237,10 +256,10 @@ GOODINIT_INLINE void interleave(const f64 (&in)[4], f64 (&out)[4]) {
   out[2] = bits<f64>(_mm256_permute2f128_pd(ab_odd, cd_odd, 0x20));
   out[3] = bits<f64>(_mm256_permute2f128_pd(ab_odd, cd_odd, 0x31));
 #else
-  out[0] = f64{in[0][0], in[1][0]};
-  out[1] = f64{in[2][0], in[3][0]};
-  out[2] = f64{in[0][1], in[1][1]};
-  out[3] = f64{in[2][1], in[3][1]};
+  out[0] = f64{first[0], second[0]};
+  out[1] = f64{third[0], fourth[0]};
+  out[2] = f64{first[1], second[1]};
+  out[3] = f64{third[1], fourth[1]};
 #endif
 }
 
