@@ -46,29 +46,22 @@ struct NormalLaw {
   GOODINIT_INLINE void operator()(U even, U odd, F& first, F& second) const {
     F u;
     if constexpr (P::bits == 32) {
-      u = to_float(even) * 0x1p-32f + 0x1p-33f;
+      u = to_float(even) + 0.5f;
     } else {
-      u = (to_float(even >> 11) + 0.5) * 0x1p-53;
+      u = to_float(even >> 11) + 0.5;
     }
-    // Without its sign bit -0 is 0.
-    constexpr auto no_sign = static_cast<typename P::uint>(~(typename P::uint{1} << (P::bits - 1)));
-    const F radius =
-        square_root(as_float(as_unsigned(natural_log<P>(u) * typename P::real{-2}) & no_sign));
+    // At u = 1 the sum ends in 0 - 0 = 0, so that no radius is -0.
+    const F radius = square_root(natural_log<P, -2, P::integer_bits>(u));
 
     constexpr double quarter = 0x1.921fb54442d18p-1;  // pi/4
     constexpr auto step = static_cast<typename P::real>(P::bits == 32 ? quarter * 0x1p-31 : quarter * 0x1p-63);
     F sine, cosine;
     sine_cosine<P>(to_float(as_signed((odd << 2) | typename P::uint{2})) * step, sine, cosine);
 
-    // A quarter turn swaps sine and cosine, a half turn flips both signs: on the bits.
-    const U quadrant = odd >> (P::bits - 2);
-    U a = as_unsigned(cosine), b = as_unsigned(sine);
-    const U swap = (a ^ b) & (typename P::uint{0} - (quadrant & typename P::uint{1}));
-    a = a ^ swap;
-    b = b ^ swap;
-    const U half = quadrant >> 1;
-    b = b ^ (half << (P::bits - 1));
-    a = a ^ ((half ^ quadrant) << (P::bits - 1));
+    // The leading bits: a quarter turn swaps sine and cosine, a half turn flips both signs.
+    constexpr auto sign = static_cast<typename P::uint>(typename P::uint{1} << (P::bits - 1));
+    swap_where_negative(as_signed(odd << 1), sine, cosine);
+    const U a = as_unsigned(cosine) ^ ((odd ^ (odd << 1)) & sign), b = as_unsigned(sine) ^ (odd & sign);
     first = as_float(a) * radius * std + mean;
     second = as_float(b) * radius * std + mean;
   }

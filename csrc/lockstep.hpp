@@ -67,6 +67,12 @@ GOODINIT_INLINE Two<V> select(Two<Mask> mask, Two<V> yes, Two<V> no) {
   return {select(mask.a, yes.a, no.a), select(mask.b, yes.b, no.b)};
 }
 
+template <class I, class F>
+GOODINIT_INLINE void swap_where_negative(Two<I> x, Two<F>& a, Two<F>& b) {
+  swap_where_negative(x.a, a.a, b.a);
+  swap_where_negative(x.b, a.b, b.b);
+}
+
 template <class V>
 GOODINIT_INLINE bool any(Two<V> mask) {
   return any(mask.a | mask.b);

@@ -65,11 +65,65 @@ GOODINIT_INLINE i64 less(u64 x, u64 y) { return x < y; }
 GOODINIT_INLINE f32 select(i32 mask, f32 yes, f32 no) { return mask ? yes : no; }
 GOODINIT_INLINE f64 select(i64 mask, f64 yes, f64 no) { return mask ? yes : no; }
 
+// Exchanges the lanes of a and b where that of x is negative.
+GOODINIT_INLINE void swap_where_negative(i32 x, f32& a, f32& b) {
+  const f32 c = a;
+#if defined(__AVX512DQ__)
+  const __mmask16 mask = _mm512_movepi32_mask(bits<__m512i>(x));
+  a = bits<f32>(_mm512_mask_blend_ps(mask, bits<__m512>(a), bits<__m512>(b)));
+  b = bits<f32>(_mm512_mask_blend_ps(mask, bits<__m512>(b), bits<__m512>(c)));
+#elif defined(__AVX2__)
+  a = bits<f32>(_mm256_blendv_ps(bits<__m256>(a), bits<__m256>(b), bits<__m256>(x)));
+  b = bits<f32>(_mm256_blendv_ps(bits<__m256>(b), bits<__m256>(c), bits<__m256>(x)));
+#else
+  const u32 differ = (as_unsigned(a) ^ as_unsigned(b)) & as_unsigned(x >> 31);
+  a = as_float(as_unsigned(a) ^ differ);
+  b = as_float(as_unsigned(b) ^ differ);
+  (void)c;
+#endif
+}
+GOODINIT_INLINE void swap_where_negative(i64 x, f64& a, f64& b) {
+  const f64 c = a;
+#if defined(__AVX512DQ__)
+  const __mmask8 mask = _mm512_movepi64_mask(bits<__m512i>(x));
+  a = bits<f64>(_mm512_mask_blend_pd(mask, bits<__m512d>(a), bits<__m512d>(b)));
+  b = bits<f64>(_mm512_mask_blend_pd(mask, bits<__m512d>(b), bits<__m512d>(c)));
+#elif defined(__AVX2__)
+  a = bits<f64>(_mm256_blendv_pd(bits<__m256d>(a), bits<__m256d>(b), bits<__m256d>(x)));
+  b = bits<f64>(_mm256_blendv_pd(bits<__m256d>(b), bits<__m256d>(c), bits<__m256d>(x)));
+#else
+  const i64 mask = x < 0;
+  a = mask ? b : a;
+  b = mask ? c : b;
+#endif
+}
+
 template <class V, class Scalar>
 GOODINIT_INLINE V load(const Scalar* from) {
   V out;
   std::memcpy(&out, from, sizeof out);
   return out;
+}
+
+// Past the caches; `to` must be aligned to kBytes. What it is for: a tensor that no cache holds.
+template <class V, class Scalar>
+GOODINIT_INLINE void store_past_caches(Scalar* to, V value) {
+#if defined(__AVX512F__)
+  _mm512_stream_si512(reinterpret_cast<__m512i*>(to), bits<__m512i>(value));
+#elif defined(__AVX2__)
+  _mm256_stream_si256(reinterpret_cast<__m256i*>(to), bits<__m256i>(value));
+#elif defined(__x86_64__)
+  _mm_stream_si128(reinterpret_cast<__m128i*>(to), bits<__m128i>(value));
+#else
+  std::memcpy(to, &value, sizeof value);
+#endif
+}
+
+// Makes those stores visible to other threads before what follows.
+inline void finish_stores() {
+#if defined(__x86_64__)
+  _mm_sfence();
+#endif
 }
 
 template <class V, class Scalar>
