@@ -3,7 +3,14 @@
 #include <nanobind/stl/string.h>
 #include <nanobind/stl/vector.h>
 
+#include <algorithm>
 #include <stdexcept>
+
+#if defined(__linux__)
+#include <cerrno>
+#include <fcntl.h>
+#include <unistd.h>
+#endif
 
 #include "dispatch.hpp"
 
@@ -11,6 +18,10 @@ namespace nb = nanobind;
 using namespace goodinit;
 
 namespace {
+
+struct ReadOnly : std::runtime_error {
+  using std::runtime_error::runtime_error;
+};
 
 template <class T>
 T named(const std::string& name, std::initializer_list<std::pair<const char*, T>> known, const char* what) {
@@ -24,8 +35,29 @@ TruncationSide side(const std::vector<double>& s) {
   return {s[0], s[1], s[2], s[3]};
 }
 
+// Whether one byte can be written: the kernel says so instead of ending the process.
+bool writable(char* at) {
+#if defined(__linux__)
+  static const int zero = open("/dev/zero", O_RDONLY | O_CLOEXEC);
+  return zero < 0 || read(zero, at, 1) >= 0 || errno != EFAULT;
+#else
+  (void)at;
+  return true;
+#endif
+}
+
+// Where the box begins and ends in memory; the first byte is about to be overwritten in any case.
+bool writable(const Box& box, std::int64_t item) {
+  std::int64_t reach = 0;
+  for (std::size_t d = 0; d < box.size.size(); ++d) {
+    if (box.size[d] == 0) return true;
+    reach += (box.size[d] - 1) * box.stride[d];
+  }
+  return writable(box.data) && writable(box.data + reach * item);
+}
+
 void fill_box(std::uintptr_t data, const std::string& type, std::vector<std::int64_t> size,
-              std::vector<std::int64_t> stride, std::vector<std::uint64_t> global_stride, std::uint64_t start,
+              std::vector<std::int64_t> stride, std::vector<std::uint64_t> global_stride, std::uint64_t start, std::int64_t first, std::int64_t last,
               const std::string& law, const std::vector<double>& numbers, std::uint64_t left_count,
               const std::vector<double>& left, const std::vector<double>& right, std::uint64_t key,
               std::uint32_t stream, const std::string& instruction_set, int threads) {
@@ -33,8 +65,13 @@ void fill_box(std::uintptr_t data, const std::string& type, std::vector<std::int
     throw std::invalid_argument("size, stride and global_stride must have one length, at least 1");
   if (global_stride.back() != 1 && size.back() > 1)
     throw std::invalid_argument("the innermost dimension must be consecutive in the global tensor");
-  for (const auto extent : size)
-    if (extent < 0) throw std::invalid_argument("sizes must not be negative");
+  std::int64_t count = 1;
+  for (std::size_t d = 0; d < size.size(); ++d) {
+    if (size[d] < 0 || stride[d] < 0) throw std::invalid_argument("sizes and strides must not be negative");
+    if (__builtin_mul_overflow(count, size[d], &count)) throw std::invalid_argument("the box is too large");
+  }
+  if (first < 0 || last < first || last > count) throw std::invalid_argument("positions outside the box");
+  if (first == last) return;
   Box box{reinterpret_cast<char*>(data),
           named<Type>(type,
                       {{"float32", Type::float32},
@@ -69,16 +106,19 @@ void fill_box(std::uintptr_t data, const std::string& type, std::vector<std::int
       p.left_count = left_count, p.left = side(left), p.right = side(right);
       break;
   }
+  const std::int64_t item = box.type == Type::float64 ? 8 : box.type == Type::float32 ? 4 : 2;
+  if (!writable(box, item)) throw ReadOnly("the tensor's memory cannot be written");
   const nb::gil_scoped_release released;
-  fill(box, draw, instruction_set, threads);
+  fill(box, draw, first, last, instruction_set, threads);
 }
 
 }  // namespace
 
 NB_MODULE(_kernels, m) {
+  nb::exception<ReadOnly>(m, "ReadOnlyError", PyExc_ValueError);
   m.def("instruction_sets", &instruction_sets, "Names of the instruction sets built and present, best first.");
   m.def("fill_box", &fill_box, nb::arg("data"), nb::arg("type"), nb::arg("size"), nb::arg("stride"),
-        nb::arg("global_stride"), nb::arg("start"), nb::arg("law"), nb::arg("numbers"), nb::arg("left_count"),
+        nb::arg("global_stride"), nb::arg("start"), nb::arg("first"), nb::arg("last"), nb::arg("law"), nb::arg("numbers"), nb::arg("left_count"),
         nb::arg("left"), nb::arg("right"), nb::arg("key"), nb::arg("stream"), nb::arg("instruction_set"),
         nb::arg("threads"), "Write a box of a global tensor; see goodinit.rng.native.");
 }

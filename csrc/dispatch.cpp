@@ -1,7 +1,9 @@
 #include "dispatch.hpp"
 
 #include <algorithm>
+#include <functional>
 #include <stdexcept>
+#include <system_error>
 #include <thread>
 
 namespace goodinit {
@@ -54,29 +56,29 @@ std::vector<std::string> instruction_sets() {
   return names;
 }
 
-void fill(const Box& box, const Draw& draw, const std::string& instruction_set, int threads) {
+void fill(const Box& box, const Draw& draw, std::int64_t first, std::int64_t last, const std::string& instruction_set,
+          int threads) {
   FillRange fill_range = nullptr;
   for (const auto& set : built())
-    if (set.here && set.name == instruction_set) fill_range = set.fill;
+    if (set.here && instruction_set == set.name) fill_range = set.fill;
   if (fill_range == nullptr) throw std::invalid_argument("no instruction set '" + instruction_set + "' here");
 
-  std::int64_t count = 1;
-  for (const auto size : box.size) count *= size;
-  if (count == 0) return;
+  const std::int64_t count = last - first;
+  if (count <= 0) return;
   const std::int64_t wanted = std::clamp<std::int64_t>(count / kPerThread, 1, std::max(threads, 1));
   const std::int64_t share = ((count + wanted - 1) / wanted + kAlign - 1) / kAlign * kAlign;
 
   std::vector<std::thread> helpers;
-  std::int64_t mine = std::min(share, count);
-  for (std::int64_t first = mine; first < count; first += share) {
-    const std::int64_t last = std::min(first + share, count);
+  const std::int64_t mine = first + std::min(share, count);
+  for (std::int64_t low = mine; low < last; low += share) {
+    const std::int64_t high = std::min(low + share, last);
     try {
-      helpers.emplace_back(fill_range, std::cref(box), std::cref(draw), first, last);
+      helpers.emplace_back(fill_range, std::cref(box), std::cref(draw), low, high);
     } catch (const std::system_error&) {  // no thread to be had: this one does the work
-      fill_range(box, draw, first, last);
+      fill_range(box, draw, low, high);
     }
   }
-  fill_range(box, draw, 0, mine);
+  fill_range(box, draw, first, mine);
   for (auto& helper : helpers) helper.join();
 }
 

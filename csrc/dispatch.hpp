@@ -11,7 +11,8 @@ namespace goodinit {
 // Names of the instruction sets that are built and that this machine has, best first.
 std::vector<std::string> instruction_sets();
 
-// Writes every element of the box on up to `threads` threads; the values never depend on it.
-void fill(const Box& box, const Draw& draw, const std::string& instruction_set, int threads);
+// Writes the elements at local row-major positions first ... last - 1 on up to `threads` threads; the
+// values never depend on it.
+void fill(const Box& box, const Draw& draw, std::int64_t first, std::int64_t last, const std::string& instruction_set, int threads);
 
 }  // namespace goodinit

@@ -139,25 +139,16 @@ GOODINIT_INLINE i32 bfloat16_bits(f32 values) {
   return bits<i32>(x + 0x7FFFu + ((x >> 16) & 1)) >> 16;
 }
 
-template <bool past_caches, class V, class T>
-GOODINIT_INLINE void store_vector(T* to, V value) {
-  if constexpr (past_caches) {
-    store_past_caches(to, value);
-  } else {
-    store(to, value);
-  }
-}
-
-template <Type type, bool past_caches = false, class Values, class T>
+template <Type type, class Values, class T>
 GOODINIT_INLINE void store_group(const Values& values, T* to) {
   if constexpr (type == Type::bfloat16) {
-    store_vector<past_caches>(to, narrow(bfloat16_bits(values.part[0]), bfloat16_bits(values.part[1])));
-    store_vector<past_caches>(to + kBytes / 2, narrow(bfloat16_bits(values.part[2]), bfloat16_bits(values.part[3])));
+    store(to, narrow(bfloat16_bits(values.part[0]), bfloat16_bits(values.part[1])));
+    store(to + kBytes / 2, narrow(bfloat16_bits(values.part[2]), bfloat16_bits(values.part[3])));
   } else {
     for (const auto& part : values.part) {
       constexpr int lanes = sizeof(part) / sizeof(part[0]);
       if constexpr (type == Type::float32 || type == Type::float64) {
-        store_vector<past_caches>(to, part);
+        store(to, part);
 #if defined(__AVX512F__)
       } else if constexpr (type == Type::float16) {
         _mm256_storeu_si256(reinterpret_cast<__m256i*>(to), _mm512_cvtps_ph(bits<__m512>(part), 0));
@@ -232,11 +223,7 @@ class Writer {
     const auto shared = group_.shared(static_cast<std::uint32_t>(block >> 32));
     const Group group = group_;  // known to stay, whatever is written through `to`
     const std::int64_t stride = stride_;
-    if (stride == 1 && groups * kGroup >= kPastCaches && reinterpret_cast<std::uintptr_t>(to) % kBytes == 0) {
-      for (std::int64_t n = 0; n < groups; ++n, blocks = blocks + kBlocks, to += kGroup)
-        store_group<type, true>(group.consecutive(blocks, shared), to);
-      finish_stores();
-    } else if (stride == 1) {
+    if (stride == 1) {
       for (std::int64_t n = 0; n < groups; ++n, blocks = blocks + kBlocks, to += kGroup)
         store_group<type>(group.consecutive(blocks, shared), to);
     } else {
@@ -245,9 +232,6 @@ class Writer {
     }
     return groups;
   }
-
-  // From about this many elements on, a tensor is larger than what a core's caches hold.
-  static constexpr std::int64_t kPastCaches = (std::int64_t{4} << 20) / sizeof(T);
 
   static GOODINIT_INLINE void put(const typename Group::Values& values, T* to, std::int64_t stride) {
     T flat[kGroup];

@@ -105,27 +105,6 @@ GOODINIT_INLINE V load(const Scalar* from) {
   return out;
 }
 
-// Past the caches; `to` must be aligned to kBytes. What it is for: a tensor that no cache holds.
-template <class V, class Scalar>
-GOODINIT_INLINE void store_past_caches(Scalar* to, V value) {
-#if defined(__AVX512F__)
-  _mm512_stream_si512(reinterpret_cast<__m512i*>(to), bits<__m512i>(value));
-#elif defined(__AVX2__)
-  _mm256_stream_si256(reinterpret_cast<__m256i*>(to), bits<__m256i>(value));
-#elif defined(__x86_64__)
-  _mm_stream_si128(reinterpret_cast<__m128i*>(to), bits<__m128i>(value));
-#else
-  std::memcpy(to, &value, sizeof value);
-#endif
-}
-
-// Makes those stores visible to other threads before what follows.
-inline void finish_stores() {
-#if defined(__x86_64__)
-  _mm_sfence();
-#endif
-}
-
 template <class V, class Scalar>
 GOODINIT_INLINE void store(Scalar* to, V value) {
   std::memcpy(to, &value, sizeof value);
