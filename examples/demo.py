@@ -1,8 +1,8 @@
 """Check, plan, initialise, check again and train a real network on real data.
 
 A network of 30 plain ReLU convolutions on scikit-learn's handwritten digits, once as
-PyTorch initialises it and once after the recipe kaiming_normal: the same images in the
-same batches, the same optimizer and schedule, and for each the learning rate that suits
+PyTorch initialises it and once by the plan that goodinit makes for it: the same images in
+the same batches, the same optimizer and schedule, and for each the learning rate that suits
 it best on validation images. Run it with ``make demo`` or ``python examples/demo.py``;
 it writes ``out/demo.json`` (every figure) and ``out/demo.png``.
 """
@@ -44,7 +44,7 @@ from goodinit.files import write_beside
 from goodinit.records import to_jsonable
 
 # Small enough for a test, deep enough for the default to fail.
-QUICK = Settings(depth=14, steps=50, batch=32, rates=(2e-3,), seeds=(0,), checked=128)
+QUICK = Settings(depth=20, steps=50, batch=32, rates=(2e-3,), seeds=(0,), checked=128)
 _WIDTH = 100
 
 

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 import goodinit
 from goodinit.records import Report
 
-RECIPE = "kaiming_normal"
+RECIPE = "auto"
 BEFORE, AFTER = "PyTorch default", RECIPE
 INITS = (BEFORE, AFTER)
 

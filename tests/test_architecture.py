@@ -159,14 +159,20 @@ def violations(package: Path) -> list[str]:
 
 
 def undeclared(package: Path, required: frozenset[str]) -> list[str]:
-    """Imports that run when a module loads, of packages that installing goodinit does not bring."""
+    """Imports that run when a module loads, of packages that installing goodinit does not bring.
+
+    A module of `integrations` is loaded by those who use the package that it is named for.
+    """
     known = required | sys.stdlib_module_names | {"goodinit"}
-    return [
-        f"{item.file}:{item.line}: {item.module} is no dependency; import it where it is used"
-        for path in sorted(package.rglob("*.py"))
-        for item in imports_of(path, package)
-        if not item.lazy and item.module.split(".")[0] not in known
-    ]
+    found = []
+    for path in sorted(package.rglob("*.py")):
+        partner = {path.stem.removesuffix("_plugin")} if path.parent.name == "integrations" else set()
+        found += [
+            f"{item.file}:{item.line}: {item.module} is no dependency; import it where it is used"
+            for item in imports_of(path, package)
+            if not item.lazy and item.module.split(".")[0] not in known | partner
+        ]
+    return found
 
 
 def without_docstring(module: ModuleType) -> list[str]:
@@ -301,8 +307,11 @@ def test_modules_load_with_the_declared_dependencies_alone() -> None:
 def test_a_planted_optional_dependency_at_module_level_is_caught(tree: Path) -> None:
     (tree / "theory" / "fine.py").write_text("import numpy as np\ndef f():\n    import sklearn\n")
     (tree / "theory" / "wrong.py").write_text("from sklearn import datasets\n")
-    found = undeclared(tree, required_packages())
-    assert len(found) == 1
+    (tree / "integrations").mkdir(exist_ok=True)
+    (tree / "integrations" / "lightning.py").write_text("import lightning\nimport wandb\n")
+    found = sorted(undeclared(tree, required_packages()), reverse=True)
+    assert len(found) == 2
+    assert found[1].startswith("goodinit/integrations/lightning.py:2: wandb")
     assert found[0].startswith("goodinit/theory/wrong.py:1: sklearn.datasets")
 
 

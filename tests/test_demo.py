@@ -23,7 +23,7 @@ from goodinit.records import from_jsonable
 ROOT = Path(__file__).resolve().parent.parent
 EXAMPLES = ROOT / "examples"
 SHOWN = ROOT / "docs" / "demo_output.txt"
-BEFORE, AFTER = "PyTorch default", "kaiming_normal"
+BEFORE, AFTER = "PyTorch default", "auto"
 
 pytest.importorskip("sklearn", reason="the demo needs goodinit[demo]")
 pytest.importorskip("matplotlib", reason="the demo needs goodinit[demo]")
@@ -127,7 +127,7 @@ def test_the_json_says_what_ran_where(told: Told) -> None:
     assert figures["goodinit"] == "demo"
     assert figures["machine"]["torch"] == torch.__version__
     assert figures["machine"]["threads"] == 1
-    assert figures["settings"]["depth"] == 14
+    assert figures["settings"]["depth"] == 20
     assert figures["verified"] is True
     assert Plan.from_json(json.dumps(figures["plan"])).recipe == AFTER
     assert set(figures["images"]) == {"train", "validation", "test"}

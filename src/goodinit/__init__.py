@@ -20,6 +20,7 @@ if TYPE_CHECKING:
         graph,
         init,
         initializers,
+        integrations,
         plans,
         recipes,
         records,
@@ -33,16 +34,20 @@ if TYPE_CHECKING:
     from goodinit.plans import Plan, fill_
     from goodinit.plans.build import initialize, plan
     from goodinit.records import Report
-    from goodinit.signals import check, diagnose, probe
+    from goodinit.signals import Monitor, check, diagnose, probe
+    from goodinit.signals.coordinates import coordinate_check
+    from goodinit.signals.jacobian import jacobian_spectrum
 
 __version__ = "0.1.0"
 
 __all__ = [
     "GoodinitError",
+    "Monitor",
     "Plan",
     "Report",
     "__version__",
     "check",
+    "coordinate_check",
     "diagnose",
     "errors",
     "fill_",
@@ -50,6 +55,8 @@ __all__ = [
     "init",
     "initialize",
     "initializers",
+    "integrations",
+    "jacobian_spectrum",
     "plan",
     "plans",
     "probe",
@@ -66,12 +73,15 @@ __all__ = [
 # `plan` comes from where it is defined: mypy takes its re-export by `goodinit.plans` for a redefinition.
 _HOME = {
     "GoodinitError": "goodinit.errors",
+    "Monitor": "goodinit.signals",
     "Plan": "goodinit.plans",
     "Report": "goodinit.records",
     "check": "goodinit.signals",
+    "coordinate_check": "goodinit.signals.coordinates",
     "diagnose": "goodinit.signals",
     "fill_": "goodinit.plans",
     "initialize": "goodinit.plans.build",
+    "jacobian_spectrum": "goodinit.signals.jacobian",
     "plan": "goodinit.plans.build",
     "probe": "goodinit.signals",
     "trace": "goodinit.graph",

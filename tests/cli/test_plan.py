@@ -16,8 +16,8 @@ from goodinit.recipes import RECIPES
 def test_the_plan_is_shown_with_its_reasons(run: Any) -> None:
     outcome = run("plan", "models.py:mlp")
     assert outcome.code == 0
-    assert outcome.out.startswith("Plan of Sequential by recipe kaiming_normal.")
-    assert "each output sums 16 inputs" in " ".join(outcome.out.split())
+    assert outcome.out.startswith("Plan of Sequential by recipe auto.")
+    assert "weight (matmul, 16→32); reads the data" in " ".join(outcome.out.split())
     assert outcome.out.rstrip().endswith("4 parameters, 676 elements.")
 
 
@@ -72,13 +72,13 @@ def test_an_override_that_matches_nothing_is_refused(run: Any) -> None:
 
 
 def test_uncovered_parameters_are_listed_with_the_cure_for_this_place(run: Any) -> None:
-    outcome = run("plan", "models.py:Scaled")
+    outcome = run("plan", "models.py:Scaled", "-r", "torch")
     assert outcome.code == 2
     assert "scale  (4,)" in outcome.err
     assert outcome.err.rstrip().endswith(
         "on the command line: --override 'NAME=Normal(std=0.02)', or --override NAME=keep"
     )
-    assert run("plan", "models.py:Scaled", "--override", "scale=keep").code == 0
+    assert run("plan", "models.py:Scaled", "-r", "torch", "--override", "scale=keep").code == 0
 
 
 @pytest.mark.parametrize("target", ["folder", "models.py/plan.json"])
@@ -137,4 +137,6 @@ def test_an_unreadable_plan_is_said_in_one_line(run: Any, tmp_path: Path, text: 
 def test_the_recipes_are_listed_with_their_summaries(run: Any) -> None:
     outcome = run("recipes")
     assert [line.split()[0] for line in outcome.out.splitlines() if not line.startswith(" ")] == list(RECIPES)
+    assert outcome.out.startswith("auto ")
+    assert outcome.out.splitlines()[0].endswith("(the default)")
     assert json.loads(run("recipes", "--json").out) == {r.name: r.summary for r in RECIPES.values()}

@@ -311,5 +311,5 @@ def test_learned_queries_are_a_signal_and_their_projection_a_weight() -> None:
     graph = trace(Latents(), torch.rand(2, 5, 4))
     q = use(graph, "q.weight")
     assert (q.op, q.fan_in, q.attention, q.source.kind) == ("matmul", 8.0, "q", "learned")
-    assert use(graph, "latents").op == "token"
+    assert use(graph, "latents").op == "start"
     assert [u.attention for u in graph["kv.weight"]] == ["k", "v"]

@@ -13,11 +13,9 @@ import torch
 from torch import nn
 
 import goodinit
-from goodinit.errors import UncoveredError
 from goodinit.graph import places, trace
-from goodinit.initializers import Constant, Keep, Normal, ZeroRows
+from goodinit.initializers import Constant, Keep, Normal, Uniform, ZeroRows
 from goodinit.plans import Plan, plan
-from goodinit.recipes.elementwise import unknown_use
 
 transformers = pytest.importorskip("transformers", reason="needs the transformers library")
 
@@ -332,8 +330,7 @@ class TestUseBeyondTypes:
     def test_layer_scale_on_meta_says_that_it_is_a_guess(self) -> None:
         row = next(row for row in planned("dinov2") if "lambda1" in row.name)
         assert row.initializer == Constant(1.0)
-        assert "residual branch" in row.why
-        assert "a guess" in row.why
+        assert "residual branch" in row.why and "a guess" in row.why  # noqa: PT018
 
 
 class TestStateSpace:
@@ -357,31 +354,39 @@ class TestStateSpace:
         assert len(steps) == LAYERS
         assert all(isinstance(row.initializer, Keep) for row in steps)
 
-    @pytest.mark.parametrize(("kind", "decay"), [("mamba", "A_log"), ("mamba2", "A_log"), ("rwkv", "decay")])
-    def test_on_meta_no_decay_is_invented(self, kind: str, decay: str) -> None:
-        with pytest.raises(UncoveredError, match=decay):
-            planned(kind)
+    @pytest.mark.parametrize(
+        ("kind", "decay", "rates"),
+        [
+            ("mamba", "A_log", (1.0, 16.0)),
+            ("mamba2", "A_log", (1.0, 16.0)),
+            ("rwkv", "decay", (0.0067, 20.1)),
+        ],
+    )
+    def test_on_meta_rates_are_chosen_as_the_field_does_and_called_a_guess(
+        self, kind: str, decay: str, rates: tuple[float, float]
+    ) -> None:
+        rows = [row for row in planned(kind) if row.name.endswith(decay)]
+        assert len(rows) == LAYERS
+        for row in rows:
+            assert isinstance(row.initializer, Uniform)
+            assert math.exp(row.initializer.low) == pytest.approx(rates[0], rel=0.01)
+            assert math.exp(row.initializer.high) == pytest.approx(rates[1], rel=0.01)
+            assert "rate of a decay" in row.why
+            assert "a guess" in row.why
 
-    def test_an_override_completes_a_plan_on_meta(self) -> None:
-        family = STATE_SPACE["mamba"]
-        made = plan(
-            family.model("mamba", "meta"),
-            "auto",
-            example=family.example,
-            overrides={"*.A_log": Constant(0.0)},
-        )
-        assert "a guess" in made["backbone.layers.0.mixer.dt_proj.bias"].why
+    @pytest.mark.parametrize("kind", ["mamba", "mamba2"])
+    def test_on_meta_step_sizes_are_small_and_of_different_sizes(self, kind: str) -> None:
+        rows = [row for row in planned(kind) if row.name.endswith(("dt_proj.bias", "dt_bias"))]
+        assert len(rows) == LAYERS
+        for row in rows:
+            assert isinstance(row.initializer, Uniform)
+            ends = torch.tensor([row.initializer.low, row.initializer.high])
+            steps = nn.functional.softplus(ends)
+            assert torch.allclose(steps, torch.tensor([0.001, 0.1]), rtol=0.06)
 
-    def test_the_clause_for_an_uncovered_parameter_says_what_happens_to_it(self) -> None:
-        family = STATE_SPACE["mamba"]
-        model = family.model("mamba", "meta")
-        graph = trace(model, family.example)
-        place = next(place for place in places(model) if "A_log" in place.name)
-        assert unknown_use(graph, place) == "used after exp, neg, so its author alone knows good values"
-        assert "no example was given" in unknown_use(None, place)
-        masked = FAMILIES["dinov2"].model("dinov2", "meta")
-        token = next(place for place in places(masked) if "mask_token" in place.name)
-        assert "never reaches it" in unknown_use(trace(masked, pictures), token)
+    def test_a_mixture_of_two_signals_starts_half_and_half(self) -> None:
+        row = planned("rwkv")["rwkv.blocks.0.attention.time_mix_key"]
+        assert row.initializer == Constant(0.5)
 
 
 def test_filled_weights_follow_the_plan_and_a_weight_that_is_too_wide_does_not() -> None:

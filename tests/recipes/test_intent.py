@@ -67,7 +67,7 @@ def test_blank_memory_is_no_intent() -> None:
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.zero_()
-    made = plan(model)
+    made = plan(model, "kaiming_normal")
     assert made["0.weight"].std == pytest.approx(0.5)
     assert made["1.weight"].initializer == Constant(1.0)
 
@@ -133,7 +133,7 @@ def test_uncovered_parameters_are_listed_with_the_way_to_cover_them() -> None:
             self.layer = nn.Linear(5, 5)
 
     with pytest.raises(UncoveredError) as caught:
-        plan(Own())
+        plan(Own(), "kaiming_normal")
     message = str(caught.value)
     assert "'kaiming_normal' has no rule for 2 parameters" in message
     assert "kernel  (3, 5)" in message

@@ -144,5 +144,5 @@ def test_an_empty_report_renders() -> None:
 
 
 def test_other_things_are_refused_by_name() -> None:
-    with pytest.raises(WrongTypeError, match="expected a Report, PlanRecord or Verification, got dict"):
+    with pytest.raises(WrongTypeError, match=r"expected a Report, PlanRecord, .*, got dict"):
         to_text({})

@@ -38,30 +38,30 @@ class HeadFirst(nn.Module):
 @pytest.mark.parametrize(
     ("model", "shape"),
     [
-        (nn.Linear(5, 2), "(64, 5) float32"),
-        (nn.Sequential(nn.Flatten(), nn.Linear(5, 2)), "(64, 5) float32"),
-        (nn.Conv1d(4, 2, 3), "(32, 4, 64) float32"),
-        (nn.Conv2d(3, 2, 3), "(32, 3, 32, 32) float32"),
-        (nn.Conv3d(2, 2, 3), "(8, 2, 16, 16, 16) float32"),
-        (nn.ConvTranspose2d(3, 2, 3), "(32, 3, 32, 32) float32"),
+        (nn.Linear(5, 2), "float32(64, 5)"),
+        (nn.Sequential(nn.Flatten(), nn.Linear(5, 2)), "float32(64, 5)"),
+        (nn.Conv1d(4, 2, 3), "float32(32, 4, 64)"),
+        (nn.Conv2d(3, 2, 3), "float32(32, 3, 32, 32)"),
+        (nn.Conv3d(2, 2, 3), "float32(8, 2, 16, 16, 16)"),
+        (nn.ConvTranspose2d(3, 2, 3), "float32(32, 3, 32, 32)"),
         (
             nn.Sequential(nn.Conv2d(1, 4, 3), nn.Flatten(), nn.Linear(4 * 26 * 26, 2)),
-            "(32, 1, 28, 28) float32",
+            "float32(32, 1, 28, 28)",
         ),
-        (nn.Sequential(nn.Conv2d(1, 4, 3), nn.Flatten(), nn.Linear(4 * 6 * 6, 2)), "(32, 1, 8, 8) float32"),
-        (nn.Embedding(9, 4), "(32, 32) int64"),
-        (nn.EmbeddingBag(9, 4), "(64, 8) int64"),
-        (nn.LSTM(5, 4), "(16, 32, 5) float32"),
-        (nn.GRU(5, 4, batch_first=True), "(32, 16, 5) float32"),
-        (nn.GRUCell(5, 4), "(64, 5) float32"),
-        (nn.BatchNorm2d(3), "(32, 3, 32, 32) float32"),
-        (nn.LayerNorm(6), "(64, 6) float32"),
-        (nn.GroupNorm(2, 4), "(32, 4, 32, 32) float32"),
-        (nn.Bilinear(3, 4, 2), "[0] (64, 3) float32, [1] (64, 4) float32"),
-        (nn.TransformerEncoderLayer(8, 2, 16, batch_first=True), "(16, 32, 8) float32"),
-        (Raw(), "(64, 5) float32"),
-        (HeadFirst(), "(32, 3, 32, 32) float32"),
-        (nn.Linear(5, 2).double(), "(64, 5) float64"),
+        (nn.Sequential(nn.Conv2d(1, 4, 3), nn.Flatten(), nn.Linear(4 * 6 * 6, 2)), "float32(32, 1, 8, 8)"),
+        (nn.Embedding(9, 4), "int64(32, 32)"),
+        (nn.EmbeddingBag(9, 4), "int64(64, 8)"),
+        (nn.LSTM(5, 4), "float32(16, 32, 5)"),
+        (nn.GRU(5, 4, batch_first=True), "float32(32, 16, 5)"),
+        (nn.GRUCell(5, 4), "float32(64, 5)"),
+        (nn.BatchNorm2d(3), "float32(32, 3, 32, 32)"),
+        (nn.LayerNorm(6), "float32(64, 6)"),
+        (nn.GroupNorm(2, 4), "float32(32, 4, 32, 32)"),
+        (nn.Bilinear(3, 4, 2), "float32(64, 3), float32(64, 4)"),
+        (nn.TransformerEncoderLayer(8, 2, 16, batch_first=True), "float32(16, 32, 8)"),
+        (Raw(), "float32(64, 5)"),
+        (HeadFirst(), "float32(32, 3, 32, 32)"),
+        (nn.Linear(5, 2).double(), "float64(64, 5)"),
     ],
 )
 def test_a_batch_is_made_for_the_first_layer(model: nn.Module, shape: str) -> None:
@@ -70,9 +70,9 @@ def test_a_batch_is_made_for_the_first_layer(model: nn.Module, shape: str) -> No
 
 def test_roots_with_several_inputs_get_them() -> None:
     attention = probe(nn.MultiheadAttention(8, 2, kdim=6, vdim=4, batch_first=True)).batch
-    assert attention.startswith("[0] (16, 32, 8) float32, [1] (16, 32, 6) float32, [2] (16, 32, 4) float32")
+    assert attention.startswith("float32(16, 32, 8), float32(16, 32, 6), float32(16, 32, 4)")
     transformer = probe(nn.TransformerDecoderLayer(8, 2, 16)).batch
-    assert transformer.startswith("[0] (24, 16, 8) float32, [1] (32, 16, 8) float32")
+    assert transformer.startswith("float32(24, 16, 8), float32(32, 16, 8)")
 
 
 def test_made_pictures_have_second_moment_one_and_survive_pooling() -> None:
@@ -95,7 +95,7 @@ def test_pretrained_models_are_known_by_their_attributes_alone() -> None:
         def forward(self, input_ids: torch.Tensor) -> dict[str, torch.Tensor]:
             return {"logits": self.table(input_ids)}
 
-    assert probe(Words()).batch == "input_ids (8, 6) int64, made from the configuration of Words"
+    assert probe(Words()).batch == "input_ids=int64(8, 6), made from the configuration of Words"
 
 
 def test_no_batch_can_be_made_without_a_first_layer() -> None:
@@ -112,9 +112,7 @@ def test_the_error_names_what_was_tried_and_the_models_own_reason() -> None:
         def forward(self, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
             return super().forward(x) + y
 
-    with pytest.raises(
-        ExampleError, match=r"tried \(64, 3\) float32.*missing 1 required positional argument"
-    ):
+    with pytest.raises(ExampleError, match=r"tried float32\(64, 3\).*missing 1 required positional argument"):
         probe(Picky(3, 2))
 
 
@@ -122,7 +120,7 @@ def test_a_rejected_batch_shows_the_shapes_the_reason_and_the_cure() -> None:
     with pytest.raises(ExampleError) as caught:
         probe(nn.Linear(5, 2), torch.randn(3, 4))
     message = str(caught.value)
-    assert "Linear rejected it ((3, 4) float32)" in message
+    assert "Linear rejected it (float32(3, 4))" in message
     assert "mat1 and mat2 shapes cannot be multiplied" in message
     assert "a dict of keyword arguments" in message
 
@@ -162,7 +160,7 @@ def test_a_loss_of_one_argument_leaves_the_batch_to_the_model() -> None:
 
 
 def test_a_loss_with_a_target_needs_a_pair() -> None:
-    with pytest.raises(ExampleError, match=r"must be the pair \(inputs, targets\); got \(3, 4\) float32"):
+    with pytest.raises(ExampleError, match=r"must be the pair \(inputs, targets\); got float32\(3, 4\)"):
         probe(nn.Linear(4, 2), torch.randn(3, 4), loss=functional.mse_loss)
     with pytest.raises(ExampleError, match="got no batch"):
         probe(nn.Linear(4, 2), loss=functional.mse_loss)

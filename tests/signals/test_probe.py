@@ -89,6 +89,7 @@ def test_containers_are_no_layers_but_modules_with_raw_parameters_are() -> None:
         ("0", True),
         ("1.body.0", True),
         ("1.body.1", False),
+        ("1.add", False),
         ("1", False),
     ]
 

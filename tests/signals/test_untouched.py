@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -28,9 +29,14 @@ class Everything(nn.Module):
         self.register_buffer("count", torch.zeros(()))
         self.register_buffer("replaced", torch.zeros(2))
         self.fail = fail
+        self.steps = 0
+        self.last: torch.Tensor | None = None
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         self.count += 1
+        self.steps += 1
+        self.last = x
+        self.added = x.mean()
         self.replaced = torch.ones(2)
         self.body.eval()
         random.random()
@@ -46,12 +52,22 @@ def _snapshot(model: nn.Module) -> dict[str, Any]:
         "values": {k: v.clone() for k, v in model.state_dict().items()},
         "identity": [id(t) for t in (*model.parameters(), *model.buffers())],
         "grads": [None if p.grad is None else (id(p.grad), p.grad.clone()) for p in model.parameters()],
+        "attributes": [
+            {k: id(v) for k, v in vars(m).items() if k not in ("training", "_buffers")}
+            for m in model.modules()
+        ],
         "modes": [m.training for m in model.modules()],
         "flags": [p.requires_grad for p in model.parameters()],
         "hooks": [
-            (len(m._forward_hooks), len(m._forward_pre_hooks), len(m._backward_hooks))
+            (
+                tuple(m._forward_hooks),
+                tuple(m._forward_pre_hooks),
+                tuple(m._backward_hooks),
+                tuple(m._forward_hooks_always_called),
+            )
             for m in model.modules()
-        ],
+        ]
+        + [len(t._backward_hooks or ()) for t in (*model.parameters(), *model.buffers())],
         "torch": torch.get_rng_state(),
         "python": random.getstate(),
         "numpy": np.random.get_state()[1].copy(),
@@ -59,12 +75,14 @@ def _snapshot(model: nn.Module) -> dict[str, Any]:
 
 
 def _assert_same(before: dict[str, Any], after: dict[str, Any]) -> None:
+    assert before["values"].keys() == after["values"].keys()
+    assert len(before["grads"]) == len(after["grads"])
     for name, value in before["values"].items():
         assert torch.equal(value, after["values"][name]), name
     for old, new in zip(before["grads"], after["grads"], strict=True):
         assert (old is None) == (new is None)
         assert old is None or (old[0] == new[0] and torch.equal(old[1], new[1]))
-    for part in ("identity", "modes", "flags", "hooks", "python"):
+    for part in ("attributes", "identity", "modes", "flags", "hooks", "python"):
         assert before[part] == after[part], part
     assert torch.equal(before["torch"], after["torch"])
     assert np.array_equal(before["numpy"], after["numpy"])
@@ -114,6 +132,82 @@ def test_an_exception_in_the_loss_leaves_everything_as_it_was() -> None:
     _assert_same(before, _snapshot(model))
 
 
+class _FailsBackward(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: torch.Tensor) -> torch.Tensor:
+        return x.clone()
+
+    @staticmethod
+    def backward(ctx: Any, gradient: torch.Tensor) -> torch.Tensor:
+        raise RuntimeError("broken on the way back")
+
+
+def test_an_exception_in_the_backward_pass_leaves_everything_as_it_was() -> None:
+    class Fails(Everything):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return super().forward(_FailsBackward.apply(self.body[0](x)))
+
+    model, batch = Fails(), torch.randn(5, 6)
+    before = _snapshot(model)
+    with pytest.raises(ExampleError, match="broken on the way back"):
+        probe(model, batch)
+    _assert_same(before, _snapshot(model))
+
+
+def _hang(model: nn.Module, where: str, run: Callable[..., None]) -> Any:
+    if where == "forward":
+        return model.body[0].register_forward_hook(run)
+    if where == "before":
+        return model.body[0].register_forward_pre_hook(run)
+    return model.frozen.register_full_backward_hook(run)
+
+
+@pytest.mark.parametrize("where", ["before", "forward", "backward"])
+def test_an_exception_in_a_users_hook_leaves_everything_as_it_was_with_the_hook(where: str) -> None:
+    def fail(*_: Any) -> None:
+        raise RuntimeError("broken hook")
+
+    model, batch = Everything(), torch.randn(5, 6)
+    _hang(model, where, fail)
+    before = _snapshot(model)
+    with pytest.raises(ExampleError, match="broken hook"):
+        probe(model, batch)
+    _assert_same(before, _snapshot(model))
+
+
+def test_an_exception_in_a_later_batch_leaves_everything_as_it_was() -> None:
+    model, batches = Everything(), [torch.randn(5, 6), torch.randn(5, 7)]
+    before = _snapshot(model)
+    with pytest.raises(ExampleError, match="rejected"):
+        probe(model, batches=batches)
+    _assert_same(before, _snapshot(model))
+
+
+def test_a_layer_that_returns_its_parameter_keeps_no_hook_on_it() -> None:
+    class Prompt(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.tokens = nn.Parameter(torch.randn(3, 6))
+
+        def forward(self) -> torch.Tensor:
+            return self.tokens
+
+    class Prompted(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.prompt, self.body = Prompt(), nn.Linear(6, 2)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return self.body(x + self.prompt())
+
+    model, batch = Prompted(), torch.randn(3, 6)
+    before = _snapshot(model)
+    layers = probe(model, batch).layers
+    assert layers[0].name == "prompt"
+    assert layers[0].gradient is not None
+    _assert_same(before, _snapshot(model))
+
+
 def test_the_users_batch_is_not_changed_by_a_model_that_overwrites_its_input() -> None:
     batch = torch.randn(4, 3)
     copy = batch.clone()
@@ -144,6 +238,29 @@ def test_the_comparison_above_sees_a_change() -> None:
     model(torch.randn(5, 6))
     with pytest.raises(AssertionError):
         _assert_same(before, _snapshot(model))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda m: m.register_forward_hook(lambda *_: None),
+        lambda m: m.body.append(nn.Tanh()),
+        lambda m: setattr(m, "count_of_calls", 1),
+        lambda m: delattr(m, "steps"),
+        lambda m: m.frozen.weight.requires_grad_(True),
+        lambda m: m.register_parameter("extra", nn.Parameter(torch.ones(1))),
+        lambda m: m.eval(),
+    ],
+)
+def test_kept_model_undoes_what_a_forward_pass_may_change(change: Callable[[Everything], Any]) -> None:
+    model = Everything()
+    before = _snapshot(model)
+    with kept_model(model):
+        change(model)
+        changed = _snapshot(model)
+        with pytest.raises(AssertionError):
+            _assert_same(before, changed)
+    _assert_same(before, _snapshot(model))
 
 
 def test_kept_model_restores_a_replaced_buffer_object() -> None:

@@ -140,6 +140,12 @@ def test_the_users_generator_is_not_moved():
     with pytest.raises(ArgumentError, match="random"):
         activation(lambda x: x + torch.rand_like(x))
     assert torch.equal(torch.rand(3), expected)
+    np.random.seed(5)
+    drawn = np.random.rand()
+    np.random.seed(5)
+    with pytest.raises(ArgumentError, match="random"):
+        activation(lambda x: np.asarray(x) + np.random.rand())
+    assert np.random.rand() == drawn
 
 
 def test_the_callers_mode_does_not_matter():
@@ -200,6 +206,42 @@ def test_dropout_scales_the_second_moment_by_what_it_keeps():
 def test_what_is_no_activation_is_refused_with_the_reason(function, error, message):
     with pytest.raises(error, match=message):
         activation(function)
+
+
+def test_a_function_that_draws_numbers_seldom_is_random_too():
+    import random
+
+    for function in (
+        lambda x: torch.where(torch.rand_like(x) < 1e-3, 0.0, x),
+        lambda x: np.where(np.random.rand(len(x)) < 1e-3, 0.0, np.asarray(x)),
+        lambda x: 0.0 if random.random() < 1e-3 else math.tanh(x),
+    ):
+        # 65,536 draws at a rate of 1e-3 all miss with a probability of e^-65.
+        with pytest.raises(ArgumentError, match="random"):
+            activation(function)
+    # Drawing alone does no harm: what counts is whether the values differ.
+    assert activation(lambda x: (torch.rand(3), torch.relu(x))[1]).branches
+
+
+class Unpicklable(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(()))
+        self.derived = self.weight * 2  # no leaf: cannot be copied
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x * self.derived
+
+
+def test_a_module_that_cannot_be_copied_says_so():
+    with pytest.raises(ArgumentError, match="Unpicklable cannot be copied to float64"):
+        activation(Unpicklable())
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_a_scripted_module_is_understood():
+    scripted = torch.jit.script(nn.Sequential(nn.SiLU()))
+    assert moments(scripted).second_moment == pytest.approx(moments("silu").second_moment, rel=1e-12)
 
 
 def test_parameters_beside_a_callable_are_refused():

@@ -9,6 +9,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.special import erf as special_erf
 from scipy.special import owens_t
 
 from goodinit.errors import ArgumentError
@@ -67,6 +68,35 @@ def test_overlaps_equal_their_closed_forms(case, c):
     function, q, kernel = KERNELS[case]
     expected, size = kernel(c), kernel(1.0)
     assert abs(overlap(activation(function), c, q) - expected) <= 1e-10 * size
+
+
+# E[φ′ φ′]: for smooth functions the kernel's derivative by q c, for ReLU² four arc-cosine kernels of order 1.
+SLOPES = {
+    "relu": ("relu", 1.0, lambda c: arc_cosine(0, c)),
+    "relu²": ("relu_squared", 1.0, lambda c: 4 * arc_cosine(1, c)),
+    "numpy relu": (lambda x: np.maximum(x, 0.0), 1.0, lambda c: arc_cosine(0, c)),
+    "numpy erf": (special_erf, 2.0, lambda c: 4 / math.pi / math.sqrt(25 - (4 * c) ** 2)),
+    "erf": ("erf", 2.0, lambda c: 4 / math.pi / math.sqrt(25 - (4 * c) ** 2)),
+    "square": ("square", 2.0, lambda c: 8 * c),
+    "exp": ("exp", 1.0, lambda c: math.exp(1 + c)),
+    "sin": ("sin", 1.0, lambda c: math.exp(-1) * math.cosh(c)),
+    "He₃": (lambda x: x**3 - 3 * x, 1.0, lambda c: 9 * 2 * c * c),
+}
+
+
+@pytest.mark.parametrize("case", SLOPES)
+@pytest.mark.parametrize("c", CORRELATIONS)
+def test_overlaps_of_derivatives_equal_their_closed_forms(case, c):
+    function, q, kernel = SLOPES[case]
+    found = overlap(activation(function), c, q, derivative=True)
+    assert abs(found - kernel(c)) <= 1e-10 * kernel(1.0)
+
+
+def test_hermite_polynomials_are_orthogonal_at_every_correlation():
+    sum_of_both = lambda x: (x**3 - 3 * x) + 2 * (x**2 - 1)  # noqa: E731
+    for c in (-0.8, 0.3, 0.97):  # Mehler: E[Heₙ(u) Heₘ(v)] = n! cⁿ where n = m, and 0 elsewhere
+        found = overlap(activation(sum_of_both), c, 1.0)
+        assert found == pytest.approx(6 * c**3 + 4 * 2 * c**2, rel=1e-10, abs=1e-9)
 
 
 def test_the_same_check_catches_a_wrong_kernel():
@@ -134,6 +164,49 @@ def test_depth_scales_follow_from_the_slopes():
     critical = depth_scales("relu", math.sqrt(2))
     assert critical.gradient == critical.correlation == critical.second_moment == math.inf
     assert depth_scales("erf", 1.2, sigma_b).gradient > found.gradient
+
+
+@pytest.mark.parametrize(("sigma_w", "sigma_b"), [(0.8, 0.3), (1.1, 0.2), (1.9, 0.4)])
+def test_the_closed_form_network_forgets_at_the_depth_scales(sigma_w, sigma_b):
+    """The maps of erf in closed form, iterated until only the slowest factor is left."""
+
+    def after(c, q):
+        return sigma_w**2 * 2 / math.pi * math.asin(2 * c * q / (1 + 2 * q)) + sigma_b**2
+
+    q = 1.0
+    for _ in range(500):
+        q = after(1.0, q)
+    off, c_end = q * 1.001, 0.5
+    for _ in range(5000):
+        c_end = after(c_end, q) / q
+    c = c_end - 1e-4
+    errors, gaps = [], []
+    for _ in range(3):
+        errors.append(abs(off - q))
+        gaps.append(abs(c - c_end))
+        off, c = after(1.0, off), after(c, q) / q
+    found = depth_scales("erf", sigma_w, sigma_b)
+    # The first step is off by the curvature of the map, of the size of the error itself.
+    assert found.second_moment == pytest.approx(-1 / math.log(errors[1] / errors[0]), rel=2e-3)
+    assert found.correlation == pytest.approx(-1 / math.log(gaps[1] / gaps[0]), rel=2e-3)
+    assert found.gradient == pytest.approx(
+        1 / abs(math.log(sigma_w**2 * 4 / math.pi / math.sqrt(1 + 4 * q))), rel=1e-8
+    )
+    wrong = depth_scales("erf", sigma_w * 1.02, sigma_b)
+    assert wrong.correlation != pytest.approx(-1 / math.log(gaps[1] / gaps[0]), rel=2e-3)
+    assert wrong.second_moment != pytest.approx(-1 / math.log(errors[1] / errors[0]), rel=2e-3)
+
+
+def test_dropout_keeps_equal_inputs_apart_at_every_depth():
+    # Schoenholz et al. 2017, section 5. Linear: q = σ_w² q / ρ + σ_b², c q = σ_w² c q + σ_b², with ρ kept.
+    kept, sigma_w, sigma_b = 0.8, 0.8, 0.3
+    q = sigma_b**2 / (1 - sigma_w**2 / kept)
+    name = "dropout(0.2)"
+    assert q_star(name, sigma_w, sigma_b) == pytest.approx(q, rel=1e-9)
+    assert c_star(name, sigma_w, sigma_b) == pytest.approx(sigma_b**2 / q / (1 - sigma_w**2), rel=1e-8)
+    assert correlation_slope(name, 1.0, q, sigma_w) == pytest.approx(sigma_w**2, rel=1e-10)
+    assert depth_scales(name, sigma_w, sigma_b).correlation == pytest.approx(-1 / math.log(sigma_w**2))
+    assert c_star("rrelu", 1.0, 0.5) < c_star("rrelu", 0.5, 0.5) < 1
 
 
 @pytest.mark.parametrize(

@@ -128,6 +128,17 @@ def test_a_wished_q_gives_a_critical_fixed_point(name, q):
         assert q_star(name, found.sigma_w, found.sigma_b, start=q * 1.5) == pytest.approx(q, rel=1e-6)
 
 
+@settings(max_examples=20, deadline=None)
+@given(st.floats(0.001, 1e4))
+def test_the_critical_line_of_erf_is_its_closed_form(q):
+    found = critical_point("erf", q)
+    square = math.pi / 4 * math.sqrt(1 + 4 * q)
+    assert found.sigma_w == pytest.approx(math.sqrt(square), rel=1e-10)
+    assert found.sigma_b**2 == pytest.approx(
+        q - square * 2 / math.pi * math.asin(2 * q / (1 + 2 * q)), rel=1e-10, abs=1e-10 * q
+    )
+
+
 @pytest.mark.parametrize("name", sorted(activation_names()))
 def test_every_named_critical_point_is_what_it_claims(name):
     found = critical_point(name)

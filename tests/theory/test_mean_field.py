@@ -25,6 +25,26 @@ def test_the_map_of_erf_is_its_closed_form(q, sigma_w, sigma_b):
     assert q_map("erf", q, sigma_w, sigma_b) == pytest.approx(erf_map(q, sigma_w, sigma_b), rel=1e-10)
 
 
+@settings(max_examples=30, deadline=None)
+@given(st.floats(1e-6, 1e5), st.floats(0.01, 4))
+def test_the_slopes_of_erf_are_their_closed_forms(q, sigma_w):
+    assert chi_perp("erf", q, sigma_w) == pytest.approx(
+        sigma_w**2 * 4 / math.pi / math.sqrt(1 + 4 * q), rel=1e-10
+    )
+    assert chi_par("erf", q, sigma_w) == pytest.approx(
+        sigma_w**2 * 4 / math.pi / (1 + 2 * q) / math.sqrt(1 + 4 * q), rel=1e-8
+    )
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.floats(0.01, 10), st.floats(1e-4, 0.3), st.booleans())
+def test_the_phases_of_erf_part_at_its_closed_form_critical_line(q, away, chaotic):
+    square = math.pi / 4 * math.sqrt(1 + 4 * q)  # σ_w² where chi_perp is 1 at q
+    bias = math.sqrt(q - square * 2 / math.pi * math.asin(2 * q / (1 + 2 * q)))
+    sigma_w = math.sqrt(square) * (1 + away if chaotic else 1 - away)
+    assert phase("erf", sigma_w, bias) is (Phase.CHAOTIC if chaotic else Phase.ORDERED)
+
+
 @settings(max_examples=15, deadline=None)
 @given(st.floats(0.1, 4), st.floats(0.05, 2), st.floats(0.01, 50))
 def test_the_fixed_point_is_where_iteration_leads(sigma_w, sigma_b, start):

@@ -14,7 +14,7 @@ from scipy.special import erf, ndtr
 from torch import nn
 
 from goodinit.errors import ArgumentError
-from goodinit.theory import gated_moments, moments
+from goodinit.theory import moments
 
 ACCURACY = 1e-10  # what `moments` promises
 PI = math.pi
@@ -286,30 +286,3 @@ def test_a_coarse_function_is_answered_with_a_warning():
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         moments("tanh")
-
-
-def test_gated_units_have_the_moments_of_two_inputs():
-    for name, gate in (("swiglu", "silu"), ("glu", "sigmoid"), ("reglu", "relu")):
-        inner, both = moments(gate, 2.0), moments(name, 2.0)
-        assert both.second_moment == pytest.approx(2 * inner.second_moment, rel=1e-12)
-        assert both.derivative_second_moment == pytest.approx(
-            (2 * inner.derivative_second_moment + inner.second_moment) / 2, rel=1e-12
-        )
-        assert both.inputs == 2
-        h = 1e-4
-        rise = (moments(name, 2 + h).second_moment - moments(name, 2 - h).second_moment) / (2 * h)
-        assert both.slope == pytest.approx(rise, rel=1e-6)
-
-
-def test_gated_moments_with_correlation_have_closed_forms():
-    for r in (-1.0, -0.4, 0.0, 0.7):
-        found = gated_moments("identity", 2.0, 3.0, r)
-        assert found.mean == pytest.approx(math.sqrt(6) * r, abs=1e-12)
-        assert found.second_moment == pytest.approx(6 * (1 + 2 * r * r), rel=1e-12)
-        assert found.gate_gradient == pytest.approx(3, rel=1e-12)
-        assert found.value_gradient == pytest.approx(2, rel=1e-12)
-    # ReLU: half of the same, by symmetry.
-    assert gated_moments("relu", 2.0, 3.0, 0.5).second_moment == pytest.approx(4.5, rel=1e-12)
-    assert gated_moments("swiglu").second_moment == pytest.approx(moments("silu").second_moment, rel=1e-12)
-    with pytest.raises(ArgumentError, match=r"correlation is 1\.5"):
-        gated_moments("relu", correlation=1.5)

@@ -27,7 +27,9 @@ INTERRUPTED = 130  # 128 + SIGINT, as shells count it
 # Errors whose message gives the cure in Python, and the same cure on the command line.
 _ON_THE_COMMAND_LINE: dict[type[GoodinitError], str] = {
     UncoveredError: "on the command line: --override 'NAME=Normal(std=0.02)', or --override NAME=keep",
-    ExampleError: "on the command line: --batch-shape 64,3,32,32, or --batch FILE.safetensors",
+    ExampleError: (
+        "on the command line: --example 64x3x32x32, or --example FILE.safetensors; for check, --batch instead"
+    ),
     PlanMismatchError: "on the command line: goodinit plan MODEL --out plan.json",
 }
 
@@ -46,7 +48,7 @@ MODEL, in every command, is one of
 _EPILOG = """\b
 Examples:
   goodinit check models.py:build          fit to train? if not, why?
-  goodinit plan models.py:build --recipe orthogonal
+  goodinit plan models.py:build --example 64x3x32x32
   goodinit apply models.py:build --seed 7 --out w.safetensors
   goodinit verify models.py:build --weights w.safetensors --seed 7
 

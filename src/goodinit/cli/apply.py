@@ -32,6 +32,7 @@ _DTYPES = ("float32", "bfloat16", "float16", "float64")
     "--out", type=options.new_file, metavar="FILE", required=True, help="FILE.safetensors to write."
 )
 @options.recipe
+@options.example
 @options.plan_file
 @options.override
 @options.seed
@@ -46,6 +47,7 @@ def apply(
     source: str,
     out: Path,
     recipe: str | None,
+    examples: tuple[str, ...],
     plan_path: Path | None,
     overrides: tuple[str, ...],
     seed: int,
@@ -62,13 +64,13 @@ def apply(
             f"name the file {out.with_suffix('.safetensors')}"
         )
     with progress("importing torch and building the model", hidden=settings.quiet):
-        meant = wish(recipe, plan_path, overrides)
+        meant = wish(recipe, plan_path, overrides, examples)
         model = load_model(source, seed=seed)
         if dtype:
             import torch
 
             model = model.to(getattr(torch, dtype))
-        made = make_plan(meant, model)
+        made = make_plan(meant, model, seed)
 
     from safetensors import SafetensorError
 

@@ -10,7 +10,9 @@ import click
 
 __all__ = [
     "DEFAULT_RECIPE",
+    "INPUT_FORMS",
     "checked_seed",
+    "example",
     "examples",
     "existing_file",
     "full",
@@ -24,7 +26,14 @@ __all__ = [
 
 F = TypeVar("F", bound=Callable[..., Any])
 
-DEFAULT_RECIPE = "kaiming_normal"
+DEFAULT_RECIPE = "auto"
+
+#: How an input is written, see `goodinit.cli.inputs`.
+INPUT_FORMS = (
+    "a shape to draw, such as 64x3x32x32 or 'int:8x128<50257' (integers below 50257), or a file "
+    "(.safetensors, or written by torch.save). With NAME= before it, a keyword argument. "
+    "Repeatable, for several arguments in their order."
+)
 existing_file = click.Path(exists=True, dir_okay=False, path_type=Path)
 new_file = click.Path(dir_okay=False, writable=True, path_type=Path)
 
@@ -65,6 +74,15 @@ def override(command: F) -> F:
     return click.option("--override", "-o", "overrides", metavar="PATTERN=INIT", multiple=True, help=text)(
         command
     )
+
+
+def example(command: F) -> F:
+    """``--example INPUT``, any number of times."""
+    text = (
+        f"What MODEL is run on, once, to see how it uses its parameters: {INPUT_FORMS}  "
+        "[default: made for the first layer]"
+    )
+    return click.option("--example", "-e", "examples", metavar="INPUT", multiple=True, help=text)(command)
 
 
 def checked_seed(context: click.Context, option: click.Parameter, value: int | None) -> int | None:

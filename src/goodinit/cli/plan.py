@@ -19,11 +19,13 @@ __all__ = ["plan"]
     short_help="Show what would fill each parameter, and why.",
     epilog=options.examples(
         "goodinit plan models.py:build",
+        "goodinit plan models.py:build --example 64x3x32x32",
         "goodinit plan models.py:build -r orthogonal -o '*.bias=0' --out plan.json",
     ),
 )
 @options.model
 @options.recipe
+@options.example
 @options.override
 @options.seed
 @click.option("--out", type=options.new_file, metavar="FILE", help="Write the plan as JSON, for --plan.")
@@ -33,6 +35,7 @@ def plan(
     settings: Settings,
     source: str,
     recipe: str | None,
+    examples: tuple[str, ...],
     overrides: tuple[str, ...],
     seed: int,
     out: Path | None,
@@ -40,8 +43,8 @@ def plan(
 ) -> int:
     """Show what would fill each parameter of MODEL, and why. Writes nothing to the model."""
     with progress("importing torch and building the model", hidden=settings.quiet):
-        meant = wish(recipe, None, overrides)
-        made = make_plan(meant, load_model(source, seed=seed))
+        meant = wish(recipe, None, overrides, examples)
+        made = make_plan(meant, load_model(source, seed=seed), seed)
     if out:
         with writing("--out", out):
             made.save(out)

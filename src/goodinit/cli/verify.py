@@ -42,6 +42,7 @@ _NO_MODEL = "-"
     help="safetensors file, or torch file of tensors.  [default: the values that MODEL is built with]",
 )
 @options.recipe
+@options.example
 @options.plan_file
 @options.override
 @click.option(
@@ -59,6 +60,7 @@ def verify(
     source: str,
     weights: Path | None,
     recipe: str | None,
+    examples: tuple[str, ...],
     plan_path: Path | None,
     overrides: tuple[str, ...],
     seed: int | None,
@@ -78,14 +80,14 @@ def verify(
         if from_account:
             recipe = account["recipe"]
             seed = int(account["seed"]) if seed is None else seed
-        meant = wish(recipe, plan_path, overrides)
+        meant = wish(recipe, plan_path, overrides, examples)
         values: nn.Module | Mapping[str, torch.Tensor]
         if source == _NO_MODEL:
             made = known_plan(meant)
             values = tensors
         else:
             model = load_model(source, seed=seed or 0)
-            made = make_plan(meant, model)
+            made = make_plan(meant, model, seed or 0)
             values = tensors if weights else model
     with progress(f"testing {len(made):,} parameters", hidden=settings.quiet):
         outcome = made.verify(values, seed=seed)
@@ -98,7 +100,10 @@ def verify(
     said = f" (what {weights} says of itself)" if from_account else ""
     show(settings, renderable(outcome, full=full), f"against {against}{said}")
     if not outcome.passed and account.get("plan", fingerprint(made)) != fingerprint(made):
-        show(settings, f"{weights} was written by another plan: another recipe, or other overrides")
+        show(
+            settings,
+            f"{weights} was written by another plan: another recipe, other overrides or another example",
+        )
     show_json(settings, outcome.to_json())
     return 0 if outcome.passed else 1
 

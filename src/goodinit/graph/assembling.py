@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 from collections.abc import Iterable, Sequence
 
 from goodinit.graph.attention import attention_parts, gate_part, reads_attention
 from goodinit.graph.blocks import LOOKUPS, covered, joined, parameter_block, parameter_dims, partition
 from goodinit.graph.contractions import CONTRACTIONS
 from goodinit.graph.expressions import elementwise
+from goodinit.graph.factors import as_factor
 from goodinit.graph.flow import Flow, Link, Part, Root, Site, Touch
-from goodinit.graph.layout import Layout, Span
+from goodinit.graph.layout import Span
+from goodinit.graph.merging import merged
 from goodinit.graph.paths import End, Origin, Paths, parameter_names
 from goodinit.graph.recurrent import recurrent_names, recurrent_uses
 from goodinit.graph.streams import residuals, scales_along, streams_of
@@ -30,7 +31,7 @@ def assemble(flow: Flow, names: dict[int, str]) -> list[WeightUse]:
         flow: the coarse graph.
         names: canonical names by the id of the model's parameter.
     """
-    return _merged(_Assembler(flow, names).uses())
+    return merged(_Assembler(flow, names).uses())
 
 
 class _Assembler:
@@ -47,6 +48,11 @@ class _Assembler:
                 self.scales.setdefault(touch.node, []).append(at)
         self.streams = streams_of(flow)
         self.residuals = residuals(flow, self.streams, self.scales)
+        self.starts = {
+            stream: self.paths.origins[flow.roots[value].links[0].root].names
+            for value, (stream, position) in self.streams.items()
+            if position == 1
+        }
         self.gone: dict[tuple[End, ...], tuple[tuple[Sink, ...], str, Residual | None, str | None]] = {}
         self.roots = {id(root.site): root for root in flow.roots.values() if root.site is not None}
 
@@ -140,24 +146,14 @@ class _Assembler:
             fan_out=fan_out,
             through=through,
         )
-        if part.inner is not None and not part.role:
-            return self._for_factor(use, site, part)
+        if part.inner and not part.role:
+            return as_factor(self.flow, use, site, part)
         if part.role:
             main = parameter_names(self.flow, site.parts)
             return dataclasses.replace(
                 use, op=part.role, fan_in=1.0, fan_out=1.0, contracted=(), batch=(), of=main
             )
         return use
-
-    def _for_factor(self, use: WeightUse, site: Site, part: Part) -> WeightUse:
-        """One of two weights whose product is used as one: the inner dimension lies between them."""
-        assert part.layout is not None
-        assert part.inner is not None
-        inner = math.prod(size for size, _ in part.inner)
-        between = parameter_dims(Layout(0, (part.inner,)), use.shape, (0,))
-        if parameter_dims(part.layout, use.shape, site.contracted):
-            return dataclasses.replace(use, block=None, output=between, fan_out=float(inner))
-        return dataclasses.replace(use, block=None, contracted=between, fan_in=float(inner))
 
     def _blocks(
         self, site: Site, root: Root, shape: Sequence[int]
@@ -242,7 +238,9 @@ class _Assembler:
             if found is None or last.part == "skip":
                 return None
             inner = scales_along(self.flow, end.links[:-1], self.scales)
-            return dataclasses.replace(found, scale=(*inner, *found.scale))
+            terms = self.paths.origins[last.root].terms
+            scale, start = (*inner, *found.scale), self.starts.get(found.stream, ())
+            return dataclasses.replace(found, scale=scale, terms=terms, start=start)
         passed = end.kind == "norm" or (end.kind == "gate" and gate_part(self.paths, end) == "value")
         if passed and depth < 2:
             for further in self.paths.ends[end.target]:
@@ -258,7 +256,8 @@ class _Assembler:
             names = parameter_names(self.flow, site.parts) if site is not None else ()
             return Sink("weight", names, activation)
         norm = self._norm_name(end.target) if end.kind == "norm" else None
-        return Sink(end.kind, (), activation, norm)
+        sums = self.flow.roots[end.target].sums if end.kind == "gate" else 1.0
+        return Sink(end.kind, (), activation, norm, sums)
 
     def _source(self, links: Sequence[Link], site: Site | None) -> Source:
         if not links:
@@ -273,7 +272,7 @@ class _Assembler:
         activation = elementwise(self.flow, (*origin.links, link))
         norm = self._norm_name(origin.root) if origin.kind == "norm" else None
         stream = self.streams[origin.root][0] if origin.root in self.streams else None
-        return Source(origin.kind, origin.names, activation, norm, stream, origin.pooled)
+        return Source(origin.kind, origin.names, activation, norm, stream, origin.pooled, origin.terms)
 
     def _norm_name(self, value: int) -> str:
         root = self.flow.roots[value]
@@ -298,7 +297,7 @@ class _Assembler:
             value = flow.tape.values[part.leaf]
             if _CONTRACTING.intersection(part.through):
                 continue
-            looked_up = touch.kind == "token" and bool(LOOKUPS.intersection(part.through))
+            looked_up = touch.kind in ("token", "start") and bool(LOOKUPS.intersection(part.through))
             for dim, span, base in targets:
                 site = Site(0, "", (), touch.shape, (), (), (), 1.0, 1.0, {})
                 yield dataclasses.replace(
@@ -309,8 +308,23 @@ class _Assembler:
                     fan_out=float(value.shape[-1]) if looked_up else touch.fan_out,
                     block=parameter_block(part, value.shape, site, dim, span),
                     output=tuple(d for d, n in enumerate(value.shape) if n > 1),
+                    batch=parameter_dims(part.layout, value.shape, self._stacked(touch)),
                     through=tuple(op for op in part.through if op not in ("clone", "_to_copy")),
                 )
+
+    def _stacked(self, touch: Touch) -> tuple[int, ...]:
+        """The dimensions of a bias along which each of a stack of weights has its own, as experts have."""
+        root = None if touch.on is None else self.flow.roots[touch.on.root]
+        if touch.kind != "shift" or touch.on is None or root is None or root.site is None:
+            return touch.batch
+        site, layout = root.site, touch.on.layout
+        shape = self.flow.tape.values[root.value].shape
+        found = []
+        for dim, size in enumerate(touch.shape):
+            along = parameter_dims(layout, shape, (dim + len(layout.dims) - len(touch.shape),))
+            if size > 1 and along and all(site.features.get(d, -1) in site.batch for d in along):
+                found.append(dim)
+        return tuple(found) or touch.batch
 
     def _touch_base(
         self, touch: Touch, source: Source, ends: Sequence[End], of: tuple[str, ...]
@@ -352,27 +366,3 @@ class _Assembler:
             (own[0], span, self._ends(root, at, span, shape))
             for at, span, _ in self._blocks(site, root, shape)
         ]
-
-
-def _merged(uses: Sequence[WeightUse]) -> list[WeightUse]:
-    kept: dict[object, WeightUse] = {}
-    for use in uses:
-        key = dataclasses.astuple(
-            dataclasses.replace(
-                use,
-                source=dataclasses.replace(use.source, weights=(), stream=None, activation=None, norm=None),
-                sinks=(),
-                index=0,
-                calls=1,
-                residual=None,
-                norm_before=None,
-                norm_after=None,
-            )
-        )
-        functions = (use.source.activation, tuple((sink.kind, sink.activation) for sink in use.sinks[:1]))
-        full = (key, functions, use.residual is not None)
-        if full in kept:
-            kept[full] = dataclasses.replace(kept[full], calls=kept[full].calls + 1)
-        else:
-            kept[full] = use
-    return list(kept.values())

@@ -97,7 +97,8 @@ def gate_part(paths: Paths, end: End) -> str:
 
 def _bending(flow: Flow, link: Link) -> int:
     """0: linear, 1: bent, 2: between 0 and 1."""
-    reached = walk_back(flow, [link], {"move"})
+    # Of a router's shares only the largest may be used.
+    reached = walk_back(flow, [link], {"move", "reduce"})
     if any(flow.roots[at].kind == "softmax" for at in reached):
         return 2
     function = elementwise(flow, [link])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from goodinit.graph import contractions
-from goodinit.graph.carrying import Builder
+from goodinit.graph.carrying import COPIES, Builder
 from goodinit.graph.combining import pointwise, simple
 from goodinit.graph.flow import Const, Flow
 from goodinit.graph.moving import copied, joined, view
@@ -13,7 +13,6 @@ from goodinit.graph.whole_layers import attention, embedding, lookup, norm, recu
 
 __all__ = ["build"]
 
-_COPIES = {"clone", "_to_copy", "lift_fresh", "lift_fresh_copy", "alias", "detach", "contiguous", "copy_"}
 _NORMS = ("batch_norm", "layer_norm", "group_norm", "rms_norm", "instance_norm")
 _SOFTMAX = {"_softmax", "_safe_softmax", "_log_softmax", "softmax", "log_softmax", "_masked_softmax"}
 _ATTENTION = ("_scaled_dot_product", "_flash_attention_forward", "_efficient_attention_forward")
@@ -24,14 +23,15 @@ _SHAPE_ONLY = {"zero_", "fill_", "fill", "bernoulli_", "bernoulli", "uniform_", 
 _SHAPE_ONLY |= {"exponential_", "cauchy_", "geometric_", "log_normal_", "empty", "new_empty_strided"}
 
 
-def build(tape: Tape, owners: dict[str, str]) -> Flow:
+def build(tape: Tape, owners: dict[str, str], buffers: dict[int, str] | None = None) -> Flow:
     """Return the coarse graph of a tape.
 
     Args:
         tape: what the run recorded.
         owners: the module that registers each parameter, by canonical names.
+        buffers: the module that registers each buffer, by the buffer's id.
     """
-    builder = Builder(Flow(tape, owners=owners))
+    builder = Builder(Flow(tape, owners=owners, buffers=buffers or {}))
     for value in tape.values:
         if value.node is None:
             builder.leaf(value)
@@ -54,7 +54,7 @@ def visit(b: Builder, node: Node) -> None:
         recurrent(b, node)
     elif op == "_weight_norm_interface":
         weight_norm(b, node)
-    elif op in _COPIES:
+    elif op in COPIES:
         copied(b, node)
     elif op in contractions.CONTRACTIONS:
         contraction(b, node)

@@ -10,7 +10,22 @@ from goodinit.graph.flow import Const, Flow, Link, Part, Root, Signal, Site, Sta
 from goodinit.graph.layout import broadcast, whole
 from goodinit.graph.tape import Node, Ref, Tape, Value
 
-__all__ = ["Builder", "constant", "guessed", "lost", "site_of", "spread", "unique", "value_of"]
+__all__ = [
+    "COPIES",
+    "FACTORIES",
+    "Builder",
+    "constant",
+    "guessed",
+    "lost",
+    "site_of",
+    "spread",
+    "unique",
+    "value_of",
+]
+
+# Operations that pass values on, and those that make constants of a given size.
+COPIES = {"clone", "_to_copy", "lift_fresh", "lift_fresh_copy", "alias", "detach", "contiguous", "copy_"}
+FACTORIES = {"zeros", "ones", "full", "eye", "empty", "scalar_tensor", "empty_strided", "written"}
 
 
 class Builder:
@@ -50,8 +65,11 @@ class Builder:
     def state(self, index: int) -> State:
         return self.flow.states[index]
 
-    def link(self, index: int, part: str = "") -> Link:
-        """Return a link to a value, which becomes a learned signal if it was made of weights."""
+    def link(self, index: int, part: str = "", joins: bool = False) -> Link:
+        """Return a link to a value, which becomes a learned signal if it was made of weights.
+
+        `joins` says whether it stands beside other signals, as a class token does, or is one by itself.
+        """
         state = self.state(index)
         if isinstance(state, Signal):
             return Link(state.root, state.layout, index, part)
@@ -62,7 +80,7 @@ class Builder:
             self.put(index, state)
         if isinstance(state, Weight):
             on = Link(index, whole(shape), index)
-            self.flow.touches.append(Touch(self.done, "token", state.parts, shape, on))
+            self.flow.touches.append(Touch(self.done, "token" if joins else "start", state.parts, shape, on))
         return Link(index, whole(shape), index, part)
 
     def rest(self, node: Node, first: int) -> None:

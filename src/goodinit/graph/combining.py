@@ -8,10 +8,14 @@ from goodinit.graph.carrying import Builder, guessed, lost, site_of, spread, uni
 from goodinit.graph.contractions import Roles
 from goodinit.graph.flow import Const, Link, Part, Signal, State, Touch, Weight
 from goodinit.graph.joins import join
-from goodinit.graph.layout import broadcast
+from goodinit.graph.layout import broadcast, whole
 from goodinit.graph.tape import Node, Value
 
 __all__ = ["pointwise", "simple"]
+
+# Operations that put some values in the places of others.
+PLACING = {"where", "index_put", "_unsafe_index_put", "masked_scatter", "masked_fill", "scatter"}
+PLACING |= {"index_copy", "index_fill", "select_scatter", "slice_scatter", "put", "scatter_add", "index_add"}
 
 
 def pointwise(b: Builder, node: Node) -> None:
@@ -39,6 +43,14 @@ def pointwise(b: Builder, node: Node) -> None:
     if not signals:
         b.put(target, _combined(b, node, weights))
         return
+    biases = _looked_up_biases(b, node, list(signals.values())) if len(signals) == 2 else []
+    if biases:
+        weights += biases
+        signals = {key: index for key, index in signals.items() if index not in biases}
+    if _starts_stream(b, node, list(signals.values()), weights):
+        # Learned vectors to which is added what was computed from them are a stream.
+        start = weights.pop()
+        signals[start, None] = start
     first, *others = signals.values()
     if others:
         kind, links = join(b.flow, node, [b.link(index) for index in signals.values()])
@@ -53,15 +65,64 @@ def pointwise(b: Builder, node: Node) -> None:
         on = Link(here.root, here.layout, target)
     for index in weights:
         state = b.state(index)
+        if index in biases:
+            _shift_by_row(b, node, index, on)
+            continue
         assert isinstance(state, Weight)
         shape = b.tape.values[index].shape
         beside = b.tape.values[first].shape
         reached = math.prod(
             n for i, n in enumerate(reversed(shape)) if i >= len(beside) or beside[len(beside) - 1 - i] == 1
         )
-        b.flow.touches.append(
-            Touch(node.index, _touch(node.op), state.parts, shape, on, float(max(reached, 1)))
-        )
+        kind = _touch(node.op)
+        if kind == "shift" and _masked(b, index):
+            kind = "token"
+        b.flow.touches.append(Touch(node.index, kind, state.parts, shape, on, float(max(reached, 1))))
+
+
+def _starts_stream(b: Builder, node: Node, signals: list[int], weights: list[int]) -> bool:
+    """Whether the one weight of an addition is a learned signal from which the other operand was made."""
+    if len(signals) != 1 or len(weights) != 1 or _touch(node.op) != "shift":
+        return False
+    root = b.flow.roots.get(weights[0])
+    if root is None or root.kind != "learned":
+        return False
+    learned = Link(weights[0], whole(b.tape.values[weights[0]].shape), weights[0])
+    return join(b.flow, node, [learned, b.link(signals[0])])[0] == "residual"
+
+
+def _masked(b: Builder, index: int) -> bool:
+    """Whether a value is weights times a mask of the example: a token for some positions."""
+    maker = b.tape.producer(index)
+    if maker is None or maker.op.rstrip("_") != "mul":
+        return False
+    others = [b.state(i) for i in maker.inputs if math.prod(b.tape.values[i].shape) > 1]
+    return any(isinstance(state, Const) and state.sampled for state in others)
+
+
+def _looked_up_biases(b: Builder, node: Node, pair: list[int]) -> list[int]:
+    """Which of two signals are rows of a table of biases, one for each of a stack of weights."""
+    if _touch(node.op) != "shift":
+        return []
+    for index, beside in (pair, pair[::-1]):
+        table, stack = b.flow.roots[b.link(index).root], b.flow.roots[b.link(beside).root].site
+        site = table.site
+        if table.kind == "embedding" and site is not None and stack is not None and stack.batch:
+            stacked = [stack.shape[dim] for dim in stack.batch]
+            results = [stack.shape[dim] for dim in stack.output]
+            if len(site.shape) == 2 and site.shape[0] in stacked and site.shape[1] in results:
+                return [index]
+    return []
+
+
+def _shift_by_row(b: Builder, node: Node, index: int, on: Link) -> None:
+    """Note a looked-up table as a bias of what it is added to, and no longer as an embedding."""
+    root = b.flow.roots[b.link(index).root]
+    site = root.site
+    if site is not None:
+        root.site = None
+        b.flow.sites = [other for other in b.flow.sites if other is not site]
+        b.flow.touches.append(Touch(node.index, "shift", site.parts, site.shape, on, batch=(0,)))
 
 
 def _combined(b: Builder, node: Node, weights: list[int]) -> Weight:
@@ -93,6 +154,9 @@ def simple(b: Builder, node: Node, kind: str) -> None:
     if not signals:
         if weights:
             parts = [part for state in weights for part in lost(state, node.op)]
+            if node.op in ("diag", "diag_embed"):
+                # A diagonal matrix scales what it is multiplied with.
+                parts = [Part(p.leaf, None, p.through, None, p.role or "scale") for p in parts]
             shape = b.tape.values[node.outputs[0]].shape
             restored = [guessed(part, b.tape, shape) for part in parts]
             for index in node.outputs:
@@ -109,8 +173,14 @@ def simple(b: Builder, node: Node, kind: str) -> None:
             b.root(index, kind, links, node)
         else:
             b.put(index, Const(None, True))
+    here = b.state(node.outputs[0])
+    placed = node.op.rstrip("_") in PLACING and isinstance(here, Signal)
     for state in weights:
-        b.flow.touches.append(Touch(node.index, "other", state.parts, (), links[0]))
+        if placed and isinstance(here, Signal):
+            on = Link(here.root, here.layout, node.outputs[0])
+            b.flow.touches.append(Touch(node.index, "token", state.parts, (), on))
+        else:
+            b.flow.touches.append(Touch(node.index, "other", state.parts, (), links[0]))
     if kind == "reduce" and len(links) == 1:
         summed(b, node, links[0])
 
@@ -164,4 +234,6 @@ def _touch(op: str) -> str:
     name = op.rstrip("_")
     if name in ("mul", "div", "true_divide", "multiply"):
         return "scale"
+    if name in PLACING:
+        return "token"
     return "shift" if name in ("add", "sub", "rsub") else "other"

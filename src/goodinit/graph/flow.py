@@ -25,8 +25,9 @@ class Part:
         through: operations that changed its values on the way.
         where: (dimension, start, length) of the value that it fills, or None for all.
         role: ``"scale"`` or ``"shift"`` where it only scales or shifts another weight.
-        inner: where the value is a product of two weights, the factors of the parameter's
-            dimension that the product sums over; `layout` then has the other dimension alone.
+        inner: where the value is a product of weights, the dimension of the value towards which
+            each sum over this parameter lies, and the factors of the parameter's dimension that
+            is summed over; `layout` then has the other dimensions alone.
     """
 
     leaf: int
@@ -34,7 +35,7 @@ class Part:
     through: tuple[str, ...] = ()
     where: tuple[int, int, int] | None = None
     role: str = ""
-    inner: tuple[tuple[int, int], ...] | None = None
+    inner: tuple[tuple[int, tuple[tuple[int, int], ...]], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -106,7 +107,7 @@ class Touch:
     shape: tuple[int, ...]
     on: Link | None
     fan_out: float = 1.0
-    contracted: tuple[int, ...] = ()
+    batch: tuple[int, ...] = ()
 
 
 @dataclass
@@ -117,6 +118,7 @@ class Root:
     ``recurrent``, ``norm``, ``softmax``, ``interaction`` (a product of two signals that
     sums over a dimension), ``attention``, ``residual``, ``sum``, ``product``, ``center``
     (minus its own mean), ``reduce``, ``move`` (data moved, pooled or joined).
+    `sums` is how many products an interaction adds up.
     """
 
     value: int
@@ -128,6 +130,7 @@ class Root:
     op: str = ""
     module: str = ""
     projected: bool = False
+    sums: float = 1.0
 
 
 @dataclass
@@ -140,6 +143,7 @@ class Flow:
     touches: list[Touch] = field(default_factory=list)
     sites: list[Site] = field(default_factory=list)
     owners: dict[str, str] = field(default_factory=dict)
+    buffers: dict[int, str] = field(default_factory=dict)
     functions: dict[object, object] = field(default_factory=dict)
 
     def between(self, value: int, root: int) -> list[Node]:

@@ -24,6 +24,7 @@ class Graph:
         streams: how many additions each residual stream has.
         ran: ``"fake"`` (no memory, no arithmetic) or ``"real"``.
         notes: what a reader should know about the run.
+        example: types and shapes of the example, and where it came from.
     """
 
     model: str
@@ -34,6 +35,7 @@ class Graph:
     streams: tuple[int, ...]
     ran: str
     notes: tuple[str, ...] = ()
+    example: str = ""
 
     def __getitem__(self, name: str) -> tuple[WeightUse, ...]:
         """Return the uses of one parameter; none where the example never reaches it."""

@@ -43,7 +43,8 @@ def module_fans(module: nn.Module) -> Fans | None:
         )
     if isinstance(module, nn.Bilinear):
         return bilinear_fans(module.in1_features, module.in2_features, module.out_features)
-    weight = module._parameters.get("weight")
+    # A scripted module holds its parameters in a mapping without `get`.
+    weight = getattr(module, "weight", None) if "weight" in module._parameters else None
     if conv1d_like(module) and weight is not None:
         in_features, out_features = weight.shape
         return linear_fans(out_features, in_features)

@@ -57,7 +57,9 @@ def joined(b: Builder, node: Node) -> None:
         b.put(target, Const(None, any(s.sampled for s in states if isinstance(s, Const))))
     else:
         links = [
-            b.link(i) for i, state in zip(node.inputs, states, strict=True) if not isinstance(state, Const)
+            b.link(i, joins=True)
+            for i, state in zip(node.inputs, states, strict=True)
+            if not isinstance(state, Const)
         ]
         if (
             node.op == "written"
@@ -96,17 +98,18 @@ def _packed(b: Builder, node: Node, dim: int) -> list[Part]:
 
 
 def _viewed(part: Part, layout: Layout | None, old: Value, new: Value) -> Part:
-    if part.where is None:
+    if part.where is None and len(part.inner) < 2:
         return replace(part, layout=layout)
-    # A packed weight: its parts keep their place under a permutation of the dimensions.
-    shape = list(old.shape)
-    shape[part.where[0]] = part.where[2]
+    # A packed weight, or one between others: the dimensions keep their meaning only in another order.
     if sorted(zip(old.shape, old.stride, strict=True)) != sorted(zip(new.shape, new.stride, strict=True)):
         return Part(part.leaf, None, part.through, None, part.role)
     order = [
         next(i for i in range(len(old.shape)) if (old.shape[i], old.stride[i]) == pair)
         for pair in zip(new.shape, new.stride, strict=True)
     ]
+    if part.where is None:
+        inner = tuple((order.index(at), factors) for at, factors in part.inner)
+        return replace(part, layout=layout, inner=inner)
     kept = (
         None
         if part.layout is None

@@ -39,6 +39,7 @@ class Origin:
     names: tuple[str, ...]
     links: tuple[Link, ...] = ()
     pooled: bool = False
+    terms: int = 1
 
 
 @dataclass
@@ -50,6 +51,7 @@ class Paths:
     origins: dict[int, Origin] = field(default_factory=dict)
     ends: dict[int, tuple[End, ...]] = field(default_factory=dict)
     logits: set[int] = field(default_factory=set)
+    over_logits: set[int] = field(default_factory=set)
     mixes: set[int] = field(default_factory=set)
 
     @classmethod
@@ -78,7 +80,6 @@ class Paths:
 
     def _find_attention(self) -> None:
         roots = self.flow.roots
-        over_logits: set[int] = set()
         for value, root in roots.items():
             if root.kind != "softmax":
                 continue
@@ -89,7 +90,7 @@ class Paths:
             ]
             self.logits.update(found)
             if found:
-                over_logits.add(value)
+                self.over_logits.add(value)
         for value, root in roots.items():
             if root.kind != "interaction" or value in self.logits:
                 continue
@@ -99,7 +100,7 @@ class Paths:
                     for at in walk_back(self.flow, [link], {"move", "mixed"})
                     if roots[at].kind == "softmax"
                 ]
-                if any(at in over_logits for at in made):
+                if any(at in self.over_logits for at in made):
                     self.mixes.add(value)
                 elif made:
                     root.kind = "product"
@@ -109,31 +110,42 @@ class Paths:
     def _origin(self, root: Root) -> Origin:
         kind = root.kind
         if kind in ("weight", "embedding") and root.site is not None:
-            return Origin(kind, root.value, parameter_names(self.flow, root.site.parts))
+            # An addend inside a contraction, as in torch.addmm, is a second term.
+            added = [self.origins[link.root].terms for link in root.links if link.part == "addend"]
+            return Origin(kind, root.value, parameter_names(self.flow, root.site.parts), terms=1 + sum(added))
         if kind in _PASSED and root.links:
             links = [link for link in root.links if link.part != "statistic"]
             below = [self.origins[link.root] for link in links]
             pooled = kind == "reduce" or any(word in root.op for word in _POOLS)
             pooled = pooled or any(origin.pooled for origin in below)
+            terms = [origin.terms for origin in below]
+            many = sum(terms) if kind == "sum" else max(terms)
             if len(links) == 1:
                 chain = (*below[0].links, links[0])[-_LONGEST:]
-                return Origin(below[0].kind, below[0].root, below[0].names, chain, pooled)
+                return Origin(below[0].kind, below[0].root, below[0].names, chain, pooled, many)
             kinds = {origin.kind for origin in below}
             names = _some(name for origin in below for name in origin.names)
             made = {elementwise(self.flow, (*o.links, link)) for o, link in zip(below, links, strict=True)}
             if len(made) > 1 or (made != {None} and kind != "move"):
-                return Origin("mixed", root.value, names, (), pooled)
+                return Origin("mixed", root.value, names, (), pooled, many)
             if made != {None} and len(kinds) == 1:
                 chain = (*below[0].links, links[0])[-_LONGEST:]
-                return Origin(kinds.pop(), below[0].root, names, chain, pooled)
-            return Origin(kinds.pop() if len(kinds) == 1 else "mixed", root.value, names, (), pooled)
+                return Origin(kinds.pop(), below[0].root, names, chain, pooled, many)
+            common = kinds.pop() if len(kinds) == 1 else "mixed"
+            return Origin(common, root.value, names, (), pooled, many)
         below = [self.origins[link.root] for link in root.links if link.part != "statistic"]
         if kind == "residual":
             return Origin("residual", root.value, below[-1].names)
-        if kind in ("attention", "interaction"):
+        if kind == "attention" or root.value in self.mixes:
             return Origin("attention", root.value, below[-1].names if below else ())
         names = _some(name for origin in below for name in origin.names)
-        named = {"product": "gate", "recurrent": "recurrence", "learned": "learned", "norm": "norm"}
+        named = {
+            "product": "gate",
+            "interaction": "gate",
+            "recurrent": "recurrence",
+            "learned": "learned",
+            "norm": "norm",
+        }
         return Origin(named.get(kind, "data"), root.value, names)
 
     # -- forward
@@ -149,10 +161,14 @@ class Paths:
             return [End(kind, reader, (link,))]
         if kind == "product":
             return [End("gate", reader, (link,))]
+        if reader in self.over_logits:
+            # Added to the logits beside the product of queries and keys.
+            return [End("attention_logits", reader, (link,))]
         if kind == "attention":
             return [End("attention_mix" if link.part == "value" else "attention_logits", reader, (link,))]
         if kind == "interaction":
-            return [End("attention_logits" if reader in self.logits else "attention_mix", reader, (link,))]
+            role = "attention_logits" if reader in self.logits else "attention_mix"
+            return [End(role if reader in self.logits | self.mixes else "gate", reader, (link,))]
         return [
             End(end.kind, end.target, (narrowed(self.flow, link, end.links[0]), *end.links)[:_LONGEST])
             for end in self.ends[reader]

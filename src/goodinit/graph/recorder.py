@@ -75,7 +75,20 @@ class Recorder(TorchDispatchMode):
     ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.tape = Tape()
-        self.convert = convert
+        self._fills: dict[int, float | None] = {}
+        self._originals: dict[int, int] = {}
+
+        def converted(tensor: Tensor) -> Tensor:
+            made = convert(tensor)
+            # What stands in for a buffer has no value; the buffer has.
+            if made is not tensor and id(made) not in self._originals:
+                self._originals[id(made)] = id(tensor)
+                held = None if _is_fake(tensor) else _scalar(tensor)
+                # A factor that is 0 for now is a schedule's start, and says nothing of the size.
+                self._fills[id(made)] = held if held and math.isfinite(held) else None
+            return made
+
+        self.convert = converted
         self.device = device
         self.fake = fake
         self.modules: list[str] = [""]
@@ -254,7 +267,10 @@ class Recorder(TorchDispatchMode):
             self._record("alias", torch.ops.aten.alias.default, (Ref(owner),), {}, [owner], [tensor])
             return self._current[id(tensor)]
         origin = "parameter" if name else self._inputs.get(id(tensor), "constant")
-        value = self._value(tensor, None, 0, origin=origin, name=name, fill=_scalar(tensor))
+        fill = None if name or origin != "constant" else self._fills.get(id(tensor))
+        original = self._originals.get(id(tensor), id(tensor))
+        held = _scalar(tensor) if fill is None else fill
+        value = self._value(tensor, None, 0, origin=origin, name=name, fill=held, original=original)
         self._current[id(tensor)] = value.index
         self._seen[id(tensor)] = 0
         return value.index

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 
 from torch import nn
@@ -19,6 +20,7 @@ _GATES = {
     "GRU": ("reset", "update", "new"),
     "RNN": ("",),
 }
+_WEIGHT = re.compile(r"(weight|bias)_(ih|hh|hr)(_l\d+(_reverse)?)?")
 
 
 def recurrent_names(module: nn.Module, label: str, names: dict[int, str]) -> dict[str, tuple[str, ...]]:
@@ -52,13 +54,15 @@ def recurrent_uses(
         label: the module's canonical name.
         index: position in the order of execution.
     """
-    kind = next(key for key in _GATES if type(module).__name__.removeprefix("Parametrized").startswith(key))
-    gates = _GATES[kind]
+    kinds = [cls.__name__ for cls in type(module).__mro__]
+    gates = next((_GATES[key] for kind in kinds for key in _GATES if kind in (key, f"{key}Cell")), ("",))
     hidden, inputs = int(module.hidden_size), int(module.input_size)  # type: ignore[arg-type]
     state = int(getattr(module, "proj_size", 0)) or hidden
     both = 2 if getattr(module, "bidirectional", False) else 1
     bend = str(getattr(module, "nonlinearity", "tanh"))
     for attribute, found in names.items():
+        if not _WEIGHT.fullmatch(attribute):
+            continue  # a subclass's own, or a part of which a hook makes the weight
         reverse = attribute.endswith("_reverse")
         stem, _, level = attribute.removesuffix("_reverse").partition("_l")
         layer = int(level) if level else 0

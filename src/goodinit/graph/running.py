@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import logging
+import os
 import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
 import torch
@@ -17,6 +19,9 @@ from torch.nn.parameter import is_lazy
 from torch.utils._pytree import tree_map_only
 
 from goodinit.errors import ArgumentError, ExampleError, WrongTypeError
+from goodinit.graph.examples import Example, given, none_fits, proposals
+from goodinit.graph.nested import floating
+from goodinit.graph.nonfinite import Watch, holders
 from goodinit.graph.places import Place, canonical_modules, places
 from goodinit.graph.recorder import Recorder, nested_tensors
 from goodinit.graph.snapshot import eval_mode, untouched
@@ -28,30 +33,39 @@ __all__ = ["Run", "run"]
 _MOST_BYTES = 2 * 2**30
 _OPAQUE = (nn.RNNBase, nn.RNNCellBase)
 _CPU = torch.device("cpu")
+_OF_ONE_TYPE = ("mm", "addmm", "bmm", "baddbmm", "mv", "addmv", "dot", "convolution")
+
+
+# How much may be spent on examples that a model rejects: most reject at once, but one that fails at its end
+# costs a whole run (80 blocks of a llama are some 8,000 operations, a few seconds).
+_MOST_TRIES = 24
+_MOST_OPERATIONS = 8_000
 
 
 @dataclass(frozen=True)
 class Run:
-    """A tape and how it was made: ``"fake"`` or ``"real"``."""
+    """A tape and how it was made: ``"fake"`` or ``"real"``, on which example."""
 
     tape: Tape
     how: str
     notes: tuple[str, ...]
     places: tuple[Place, ...]
+    example: str
 
 
-def run(model: nn.Module, example: Any) -> Run:
+def run(model: nn.Module, example: Any = None) -> Run:
     """Run a model on an example and return what it did; the model is left as it was.
 
     Args:
         model: any module.
         example: a tensor, a tuple or list of arguments, a mapping of keyword arguments,
-            or a zero-argument callable that returns one of these.
+            or a zero-argument callable that returns one of these; None makes one for the
+            layer that data meets first.
 
     Raises:
         WrongTypeError: if the model is no module or the example none of these.
         ArgumentError: if a lazy parameter has no shape yet.
-        ExampleError: if the model rejects the example.
+        ExampleError: if the model rejects the example, or none that was made fits.
     """
     if not isinstance(model, nn.Module):
         raise WrongTypeError(f"model is a {type(model).__name__}; give an nn.Module")
@@ -62,7 +76,13 @@ def run(model: nn.Module, example: Any) -> Run:
                 f"model: parameter {place.name!r} is lazy and has no shape yet; "
                 "run the model once on a batch, then trace it"
             )
-    args, kwargs = _arguments(example)
+    if example is None:
+        return _on_made(model, found)
+    return _on_given(model, found, _checked(example))
+
+
+def _on_given(model: nn.Module, found: tuple[Place, ...], example: Example) -> Run:
+    """Run on the user's example, by whatever means it takes."""
     attempts: list[tuple[str, bool]] = [("fake", False), ("real", False)]
     if any(module.training for module in model.modules()):
         attempts += [("fake", True), ("real", True)]
@@ -72,10 +92,7 @@ def run(model: nn.Module, example: Any) -> Run:
         if how == "real" and not _affordable(model, first):
             continue
         try:
-            with untouched(model), ExitStack() as stack:
-                if evaluate:
-                    stack.enter_context(eval_mode(model))
-                tape = _record(model, found, args, kwargs, how)
+            return _attempt(model, found, example, how, evaluate, why)
         except RecursionError:
             raise
         except Exception as error:  # the model may raise anything
@@ -83,49 +100,92 @@ def run(model: nn.Module, example: Any) -> Run:
             # The real run's words are the model's own; the fake run may have failed for its own reasons.
             if first is None or (how == "real" and not evaluate):
                 first = error
-            continue
-        notes = []
-        if how == "real":
-            notes.append(f"ran on real tensors, because fake ones could not do it: {why}")
-            if any(t.is_meta for t in (*model.parameters(), *model.buffers())):
-                notes.append("tensors on the meta device got random values for this run")
-        if evaluate:
-            notes.append(f"ran in evaluation mode, because training mode rejected the example: {why}")
-        return Run(tape, how, tuple(notes), found)
     assert first is not None
-    shapes = _described(args, kwargs)
     raise ExampleError(
-        f"example: {type(model).__name__} rejected {shapes}: {type(first).__name__}: {first}. "
+        f"example: {type(model).__name__} rejected ({example.words()}): {type(first).__name__}: {first}. "
         "Give another example: a tensor, a tuple of arguments, a dict of keyword arguments, "
         "or a callable that returns one"
     ) from first
 
 
-def _arguments(example: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
+def _on_made(model: nn.Module, found: tuple[Place, ...]) -> Run:
+    """Run on the first made example that the model accepts, without arithmetic as far as possible."""
+    tried: list[str] = []
+    first: Exception | None = None
+    work: list[int] = []
+    for evaluate in (False, True) if any(module.training for module in model.modules()) else (False,):
+        for example in islice(proposals(model, 0), _MOST_TRIES):
+            why = ""
+            for how in ("fake", "real"):
+                try:
+                    return _attempt(model, found, example, how, evaluate, why, work)
+                except Exception as error:  # the model may raise anything
+                    first, why = first or error, _first_line(error)
+                    if not (_about_fakes(error) and _size(model) <= _MOST_BYTES):
+                        break
+            if not evaluate:
+                tried.append(example.words())
+            if sum(work) > _MOST_OPERATIONS:
+                raise none_fits("example", model, tried, first) from first
+    raise none_fits("example", model, tried, first) from first
+
+
+def _attempt(
+    model: nn.Module,
+    found: tuple[Place, ...],
+    example: Example,
+    how: str,
+    evaluate: bool,
+    why: str,
+    work: list[int] | None = None,
+) -> Run:
+    """Run once; `why` says what came of the attempts before, `work` receives the number of operations."""
+    with untouched(model), ExitStack() as stack:
+        if evaluate:
+            stack.enter_context(eval_mode(model))
+        tape, broken = _record(model, found, example, how, [] if work is None else work)
+    notes = []
+    if how == "real":
+        notes.append(f"ran on real tensors, because fake ones could not do it: {why}")
+        if any(t.is_meta for t in (*model.parameters(), *model.buffers())):
+            notes.append("tensors on the meta device got random values for this run")
+    if evaluate:
+        told = f" rejected the example: {why}" if why else " rejected every made example"
+        notes.append(f"ran in evaluation mode, because training mode{told}")
+    notes += broken if how == "real" else _spoilt(example)
+    return Run(tape, how, tuple(notes), found, f"{example.words()}, {example.origin}")
+
+
+def _spoilt(example: Example) -> list[str]:
+    """Tell of NaN in an example, though a run without numbers does not meet it."""
+    for name, tensor in floating(example.named()):
+        if not (tensor.is_meta or _foreign(tensor)) and bool(torch.isnan(tensor).any()):
+            return [f"the example itself holds NaN{f' in {name!r}' if name else ''}; only its shapes counted"]
+    return []
+
+
+def _checked(example: Any) -> Example:
     if callable(example) and not isinstance(example, Tensor | Mapping):
         example = example()
-    if isinstance(example, Tensor):
-        return (example,), {}
-    if isinstance(example, Mapping):
-        return (), {str(key): value for key, value in example.items()}
-    if isinstance(example, list | tuple):
-        return tuple(example), {}
+    if isinstance(example, Tensor | Mapping | list | tuple):
+        return given(example)
     raise WrongTypeError(
         f"example is a {type(example).__name__}; give a tensor, a tuple or list of arguments, "
-        "a dict of keyword arguments, or a callable that returns one"
+        f"a dict of keyword arguments, or a callable that returns one{_cure(example)}"
     )
 
 
-def _described(args: tuple[Any, ...], kwargs: dict[str, Any]) -> str:
-    def one(value: Any) -> str:
-        if isinstance(value, Tensor):
-            return f"{str(value.dtype).removeprefix('torch.')}{tuple(value.shape)}"
-        if isinstance(value, list | tuple):
-            return f"[{', '.join(one(item) for item in value)}]"
-        return repr(value) if isinstance(value, bool | int | float | str | None) else type(value).__name__
-
-    parts = [one(value) for value in args] + [f"{key}={one(value)}" for key, value in kwargs.items()]
-    return f"({', '.join(parts)})"
+def _cure(example: Any) -> str:
+    """What to write instead of something near to an example."""
+    if type(example).__module__.partition(".")[0] == "numpy":
+        return ". For a NumPy array: torch.from_numpy(array)"
+    if isinstance(example, torch.utils.data.DataLoader):
+        return ". For the first batch of a DataLoader: next(iter(loader)), without its targets"
+    if isinstance(example, torch.utils.data.Dataset):
+        return ". For a sample of a Dataset: dataset[0][0].unsqueeze(0)"
+    if isinstance(example, str | os.PathLike):
+        return ". For a file that torch.save wrote: torch.load(path)"
+    return ""
 
 
 def _first_line(error: Exception) -> str:
@@ -135,17 +195,25 @@ def _first_line(error: Exception) -> str:
 
 def _affordable(model: nn.Module, error: Exception | None) -> bool:
     """Whether a run with real tensors may be tried after a fake one failed."""
-    tensors = [*model.parameters(), *model.buffers()]
-    size = sum(t.numel() * t.element_size() for t in tensors)
-    if size <= _MOST_BYTES:
+    if _size(model) <= _MOST_BYTES:
         return True
-    about_fakes = type(error).__module__.startswith(("torch._subclasses", "torch.fx"))
-    return about_fakes and not any(t.is_meta for t in tensors)
+    return _about_fakes(error) and not any(t.is_meta for t in (*model.parameters(), *model.buffers()))
+
+
+def _size(model: nn.Module) -> int:
+    return sum(t.numel() * t.element_size() for t in (*model.parameters(), *model.buffers()))
+
+
+def _about_fakes(error: Exception | None) -> bool:
+    """Whether a run failed because its tensors hold no numbers, rather than because of their shapes."""
+    if type(error).__module__.startswith(("torch._subclasses", "torch.fx")):
+        return True
+    return any(word in str(error) for word in ("tensor subclasses", "FakeTensor", "Fake tensor"))
 
 
 def _record(
-    model: nn.Module, found: tuple[Place, ...], args: tuple[Any, ...], kwargs: dict[str, Any], how: str
-) -> Tape:
+    model: nn.Module, found: tuple[Place, ...], example: Example, how: str, work: list[int]
+) -> tuple[Tape, list[str]]:
     memo: dict[int, tuple[Tensor, Tensor]] = {}
     fake_mode = FakeTensorMode(allow_non_fake_inputs=True) if how == "fake" else None
 
@@ -164,7 +232,7 @@ def _record(
     names = {id(convert(place.parameter)): place.name for place in found}
     unreal = fake_mode is not None or any(t.is_meta for t in (*model.parameters(), *model.buffers()))
     recorder = Recorder(convert, names, _CPU if unreal else None, fake_mode is not None)
-    args, kwargs = tree_map_only(Tensor, convert, (args, kwargs))
+    args, kwargs = tree_map_only(Tensor, convert, (example.args, example.kwargs))
     for tensor in nested_tensors((args, kwargs)):
         recorder.add_input(tensor)
     labels: dict[int, str] = {}
@@ -177,10 +245,31 @@ def _record(
         stack.enter_context(_watched_modules(recorder, labels))
         if fake_mode is not None:
             stack.enter_context(fake_mode)
+        stack.callback(lambda: work.append(len(recorder.tape.nodes)))
+        watch = None
+        if not unreal:
+            watch = Watch(holders(model, example.named()), lambda: recorder.modules[-1])
+            stack.enter_context(watch)
         with recorder:
             result = model(*args, **kwargs)
         recorder.add_output(result)
-    return recorder.tape
+        if fake_mode is not None:
+            _refuse_mixed_types(recorder.tape)
+        broken = None if watch is None else watch.origin(result)
+    notes = [f"the numbers of this run were not finite: {broken.words()}"] if broken else []
+    return recorder.tape, notes
+
+
+def _refuse_mixed_types(tape: Tape) -> None:
+    """Raise what real tensors would have raised: fake ones multiply integers by real numbers in silence."""
+    for node in tape.nodes:
+        if node.op in _OF_ONE_TYPE:
+            dtypes = [tape.values[i].dtype for i in node.inputs]
+            if len(set(dtypes)) > 1:
+                names = " and ".join(str(dtype).removeprefix("torch.") for dtype in dtypes)
+                raise RuntimeError(
+                    f"{node.op}{f' in {node.module!r}' if node.module else ''} multiplies {names}"
+                )
 
 
 @contextmanager

@@ -36,6 +36,7 @@ def graph_to_text(graph: Graph) -> str:
     """Return a graph as a table: one row for every use, what was never reached first."""
     counts = f"{len(graph.uses)} parameters used, depth {graph.depth}, traced on {graph.ran} tensors"
     lines = [f"{graph.model}: {counts}"]
+    lines += [f"example: {graph.example}"] if graph.example else []
     lines += [f"note: {note}" for note in graph.notes]
     lines += [f"never reached by the example: {name}" for name in graph.unreached]
     head = ("parameter", "op", "fan_in", "fan_out", "from", "to", "part")

@@ -23,7 +23,8 @@ class Value:
 
     `node` is None for what existed before the run; `origin` then says what it is:
     ``"parameter"``, ``"input"`` (the example), ``"index"`` (an integer or boolean
-    input) or ``"constant"``. `name` is the parameter's canonical name.
+    input) or ``"constant"``. `name` is the parameter's canonical name, `fill` the one value that
+    all elements are known to have, `original` the id of the tensor that the model itself holds.
     """
 
     index: int
@@ -37,6 +38,7 @@ class Value:
     origin: str = ""
     name: str = ""
     fill: float | None = None
+    original: int = 0
 
 
 @dataclass(frozen=True)

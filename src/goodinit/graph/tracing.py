@@ -9,12 +9,13 @@ from torch import nn
 from goodinit.graph.assembling import assemble
 from goodinit.graph.building import build
 from goodinit.graph.graph import Graph
+from goodinit.graph.places import canonical_modules
 from goodinit.graph.running import run
 
 __all__ = ["trace"]
 
 
-def trace(model: nn.Module, example: Any) -> Graph:
+def trace(model: nn.Module, example: Any = None) -> Graph:
     """Return which operation uses which parameter, with its fans, and what feeds and follows it.
 
     The model runs once, under fake tensors that have no memory, and the operations
@@ -27,7 +28,8 @@ def trace(model: nn.Module, example: Any) -> Graph:
     Args:
         model: any module, compiled, on any device, meta included.
         example: a tensor, a tuple or list of arguments, a mapping of keyword arguments,
-            or a zero-argument callable that returns one of these.
+            or a zero-argument callable that returns one of these; None makes one for the
+            layer that data meets first.
 
     Returns:
         The graph; print it for a table.
@@ -35,7 +37,7 @@ def trace(model: nn.Module, example: Any) -> Graph:
     Raises:
         WrongTypeError: if the model is no module or the example none of these.
         ArgumentError: if a lazy parameter has no shape yet.
-        ExampleError: if the model rejects the example.
+        ExampleError: if the model rejects the example, or none that was made fits.
 
     >>> import torch
     >>> graph = trace(nn.Sequential(nn.Linear(3, 5), nn.ReLU(), nn.Linear(5, 2)), torch.zeros(4, 3))
@@ -49,7 +51,12 @@ def trace(model: nn.Module, example: Any) -> Graph:
     done = run(model, example)
     owners = {place.name: place.uses[0].module_name for place in done.places}
     names = {id(place.parameter): place.name for place in done.places}
-    flow = build(done.tape, owners)
+    buffers = {
+        id(buffer): module_name
+        for module_name, module, _ in canonical_modules(model)
+        for _, buffer in module.named_buffers(recurse=False)
+    }
+    flow = build(done.tape, owners, buffers)
     found = assemble(flow, names)
     by_name: dict[str, list[Any]] = {place.name: [] for place in done.places}
     for use in found:
@@ -67,4 +74,5 @@ def trace(model: nn.Module, example: Any) -> Graph:
         tuple(streams[key] for key in sorted(streams)),
         done.how,
         done.notes,
+        done.example,
     )

@@ -23,6 +23,7 @@ class Source:
         norm: the module (or operation) that normalized it, where `kind` is ``"norm"``.
         stream: the residual stream, where `kind` is ``"residual"``.
         pooled: whether positions were averaged, or the largest was picked, on the way.
+        terms: how many separate results were added up to make it, a residual stream aside.
     """
 
     kind: str
@@ -31,6 +32,7 @@ class Source:
     norm: str | None = None
     stream: int | None = None
     pooled: bool = False
+    terms: int = 1
 
 
 @dataclass(frozen=True)
@@ -43,12 +45,15 @@ class Sink:
         weights: the parameters that read it, where `kind` is ``"weight"``.
         activation: the elementwise function before that, None for the identity.
         norm: the module (or operation) that normalizes it, where `kind` is ``"norm"``.
+        sums: where `kind` is ``"gate"`` and the product is one of matrices, how many products each
+            result adds up: the result is itself a weight, or half of a linear attention.
     """
 
     kind: str
     weights: tuple[str, ...] = ()
     activation: Elementwise | None = None
     norm: str | None = None
+    sums: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -61,6 +66,9 @@ class Residual:
         of: how many additions the stream has.
         scale: parameters that multiply the branch before it is added (LayerScale, ReZero).
         shortcut: whether this weight projects the stream itself, as in a ResNet's downsampling.
+        terms: how many separate results are added up to make this one branch, as shared and routed
+            experts are, or attention and feed-forward parts side by side.
+        start: the parameters that made the stream before its first addition.
     """
 
     stream: int
@@ -68,6 +76,8 @@ class Residual:
     of: int
     scale: tuple[str, ...] = ()
     shortcut: bool = False
+    terms: int = 1
+    start: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -94,7 +104,7 @@ class WeightUse:
         block: the indices of the block in every dimension; None for the whole parameter.
         op: ``"matmul"``, ``"convolution"``, ``"conv_transpose"``, ``"embedding"``, ``"bilinear"``,
             ``"scale"`` (multiplies elementwise), ``"shift"`` (is added), ``"token"`` (joins the
-            signal as data does), or ``"other"``.
+            signal as data does), ``"start"`` (is itself the signal), or ``"other"``.
         contracted: dimensions of the parameter that are summed over.
         output: dimensions that index results.
         batch: dimensions that pick one of several weights, such as experts or heads.

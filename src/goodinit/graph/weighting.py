@@ -6,11 +6,12 @@ import math
 from dataclasses import replace
 
 from goodinit.graph import contractions
-from goodinit.graph.carrying import Builder, lost, site_of, unique, value_of
+from goodinit.graph.carrying import COPIES, FACTORIES, Builder, lost, site_of, unique, value_of
 from goodinit.graph.combining import simple
 from goodinit.graph.contractions import Roles
 from goodinit.graph.flow import Const, Link, Part, Signal, State, Touch, Weight
 from goodinit.graph.layout import Layout
+from goodinit.graph.modulation import fitted, modulated
 from goodinit.graph.tape import Node, Ref
 
 __all__ = ["contraction", "convolution", "grouped", "trilinear"]
@@ -39,9 +40,13 @@ def convolution(b: Builder, node: Node) -> None:
     kernel, signal = named["weight"], named["input"]
     if isinstance(b.state(kernel.value), Weight):
         _weighted(b, node, kind, kernel, signal, contractions.convolution_roles(node, b.tape))
-    elif isinstance(b.state(kernel.value), Signal) and isinstance(b.state(signal.value), Signal):
+    elif (touch := modulated(b, kernel.value)) is not None:
+        roles = contractions.convolution_roles(node, b.tape)
+        _weighted_by(b, node, kind, touch, (kernel.value, signal.value), roles)
+    elif isinstance(b.state(kernel.value), Signal) and not isinstance(b.state(signal.value), Const):
         links = [b.link(signal.value, "left"), b.link(kernel.value, "right")]
         b.root(node.outputs[0], "interaction", links, node)
+        b.flow.roots[node.outputs[0]].sums = contractions.convolution_roles(node, b.tape).fan_in
     else:
         simple(b, node, "move")
     _added(b, node, named.get("bias"))
@@ -70,8 +75,17 @@ def _product(
         roles = contractions.matrix_roles(letters[at], letters[1 - at], result, shape)
         _weighted(b, node, "matmul", operands[at], operands[1 - at], roles)
     elif all(isinstance(state, Signal) for state in states):
+        for at, operand in enumerate(operands):
+            touch = modulated(b, operand.value)
+            if touch is not None:
+                shape = b.tape.values[operand.value].shape
+                roles = contractions.matrix_roles(letters[at], letters[1 - at], result, shape)
+                _weighted_by(b, node, "matmul", touch, (operand.value, operands[1 - at].value), roles)
+                return
         links = [b.link(operands[0].value, "left"), b.link(operands[1].value, "right")]
         b.root(node.outputs[0], "interaction", links, node)
+        shape = b.tape.values[operands[0].value].shape
+        b.flow.roots[node.outputs[0]].sums = contractions.matrix_roles(*letters, result, shape).fan_in
         b.rest(node, 1)
     else:
         simple(b, node, "move")
@@ -85,16 +99,22 @@ def _factors(b: Builder, state: State, node: Node, own: str, other: str, result:
     for part in state.parts:
         layout = part.layout
         bare = Part(part.leaf, None, (*part.through, node.op), None, part.role)
-        if layout is None or part.inner is not None or part.role or len(own) != 2 or len(result) != 2:
+        if layout is None or part.role or len(own) != 2 or len(result) != 2:
             parts.append(bare)
             continue
         summed = next(i for i, letter in enumerate(own) if letter in other)
+        towards = next(i for i, letter in enumerate(result) if letter not in own)
         dims = tuple(
             layout.dims[own.index(letter)] if letter in own else ((size, 0),)
             for letter, size in zip(result, sizes, strict=True)
         )
-        kept = Layout(layout.offset, dims)
-        parts.append(replace(bare, layout=kept, inner=layout.dims[summed]))
+        # What was summed over before lies towards the dimension that stays, or that this product sums over.
+        inner = tuple(
+            (towards if at == summed else result.index(own[at]), factors) for at, factors in part.inner
+        )
+        if any(step for _, step in layout.dims[summed]):
+            inner = (*inner, (towards, layout.dims[summed]))
+        parts.append(replace(bare, layout=Layout(layout.offset, dims), inner=inner))
     return parts
 
 
@@ -102,7 +122,7 @@ def _weighted(b: Builder, node: Node, kind: str, weight: Ref, signal: Ref, roles
     state, other = b.state(weight.value), b.state(signal.value)
     assert isinstance(state, Weight)
     shape = b.tape.values[weight.value].shape
-    if isinstance(other, Const) and not other.sampled:
+    if isinstance(other, Const) and not other.sampled and not _presented(b, node, state, signal.value):
         # Weights times a constant: a zero first state, or the power iteration of a spectral norm.
         site_of(b, node, kind, state, shape, roles, provisional=True)
         b.put(node.outputs[0], Weight(lost(state, node.op)))
@@ -111,6 +131,43 @@ def _weighted(b: Builder, node: Node, kind: str, weight: Ref, signal: Ref, roles
         site = site_of(b, node, kind, state, shape, roles)
         b.root(node.outputs[0], "weight", [link], node, site)
     b.rest(node, 1)
+
+
+def _weighted_by(
+    b: Builder, node: Node, kind: str, touch: Touch, operands: tuple[int, int], roles: Roles
+) -> None:
+    """A contraction whose weight is a parameter that another signal scales first."""
+    b.flow.touches = [other for other in b.flow.touches if other is not touch]
+    kernel, signal = operands
+    shape = b.tape.values[kernel].shape
+    scaler = b.tape.nodes[touch.node].op.rstrip("_")
+    parts = tuple(fitted(part, b.tape, shape, scaler) for part in touch.parts)
+    site = site_of(b, node, kind, Weight(parts), shape, roles)
+    links = [b.link(signal), b.link(kernel, "modulation")]
+    b.root(node.outputs[0], "weight", links, node, site)
+    b.rest(node, 1)
+
+
+def _presented(b: Builder, node: Node, weight: Weight, constant: int) -> bool:
+    """Whether a constant is presented to a module's own weights as data is: positions, noise, coordinates.
+
+    It is where the constant was computed on the way, or handed over by another module; a buffer
+    beside the weight, such as a basis or the vectors of a power iteration, is part of the weight.
+    """
+    values = b.tape.values
+    if any(b.flow.owners.get(values[part.leaf].name) != node.module for part in weight.parts):
+        return False
+    while True:
+        state, maker = b.state(constant), b.tape.producer(constant)
+        if isinstance(state, Const) and state.fill is not None:
+            return False
+        if maker is None:
+            return b.flow.buffers.get(values[constant].original, node.module) != node.module
+        if maker.module != node.module:
+            return True
+        if not (maker.view or maker.op in COPIES) or not maker.inputs:
+            return bool(maker.op not in FACTORIES)
+        constant = maker.inputs[0]
 
 
 def _signal_of_two(b: Builder, node: Node, left: int, right: int) -> int | None:
@@ -126,7 +183,7 @@ def _signal_of_two(b: Builder, node: Node, left: int, right: int) -> int | None:
         state = b.state(index)
         assert isinstance(state, Weight)
         shape = b.tape.values[index].shape
-        layouts = [part.layout for part in state.parts if part.layout is not None]
+        layouts = [part.layout for part in state.parts if part.layout is not None and not part.inner]
         return len(shape) > 1 and any(
             layout.distinct < math.prod(shape) or len([s for s in shape if s > 1]) < 2 for layout in layouts
         )

@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import nn
 
-from goodinit.errors import ArgumentError, UncoveredError, WrongTypeError
+from goodinit.errors import ArgumentError, ExampleError, UncoveredError, WrongTypeError
 from goodinit.graph import Graph, Place, places, trace
 from goodinit.graph.layers import shape_fans
 from goodinit.graph.places import unwrapped
@@ -17,6 +17,7 @@ from goodinit.plans.plan import Plan
 from goodinit.plans.row import Row
 from goodinit.recipes import Recipe, decide
 from goodinit.recipes import recipe as find_recipe
+from goodinit.recipes.intent import kept
 from goodinit.rng import derive_key
 
 __all__ = ["initialize", "plan"]
@@ -24,22 +25,25 @@ __all__ = ["initialize", "plan"]
 
 def plan(
     model: nn.Module,
-    recipe: str | Recipe = "kaiming_normal",
+    recipe: str | Recipe = "auto",
     *,
     example: Any = None,
     overrides: Mapping[str, object] | None = None,
 ) -> Plan:
     """Return a complete plan for a model: one row, with a reason, for every parameter.
 
-    The model is only read. It may live on the meta device; then there are no values
-    from which to see what its author set on purpose.
+    The model is run once, on tensors without numbers as far as that works, to see which
+    operation uses each parameter; a recipe that goes by the types of layers is content
+    with those where they cover everything. The model is left as it was. It may live on the
+    meta device; then there are no values from which to see what its author set on purpose.
 
     Args:
         model: the model.
         recipe: a recipe's name or a `Recipe`.
         example: an input that the model accepts: a tensor, a tuple of arguments, a dict of
-            keyword arguments, or a callable that returns one. The model is then traced, so
-            that fans come from use and parameters of no known layer are covered too.
+            keyword arguments, or a callable that returns one. None makes one for the layer
+            that data meets first; where nothing that is made fits, the types of layers
+            decide. `Plan.notes` says what the model was run on.
         overrides: {pattern: initializer}, see `Plan.override`.
 
     Raises:
@@ -50,16 +54,18 @@ def plan(
         OverrideError: if an override matches nothing.
 
     >>> from torch import nn
-    >>> row = plan(nn.Linear(64, 8), "lecun_normal").rows[0]
-    >>> row.name, row.initializer, row.fan_in
+    >>> made = plan(nn.Linear(64, 8))
+    >>> made.rows[0].name, made.rows[0].initializer, made.rows[0].fan_in
     ('weight', Normal(mean=0.0, std=0.125), 64.0)
+    >>> made.notes
+    ('traced on float32(64, 64), made for Linear',)
     """
     if not isinstance(model, nn.Module):
         raise WrongTypeError(f"plan: model must be a torch.nn.Module, found {type(model).__name__}")
     chosen = find_recipe(recipe)
     found = places(model)
     overrides = checked(overrides)
-    graph = trace(model, example) if example is not None else None
+    graph, notes = _traced(model, found, chosen, example)
     decisions = decide(chosen, found, graph)
 
     # A misspelt override is the likelier cause of an uncovered parameter, so it is named first.
@@ -71,7 +77,7 @@ def plan(
         if decisions[place.name] is None and not rescued & {place.name, *place.aliases}
     ]
     if missing:
-        raise UncoveredError(_uncovered_message(chosen, missing, graph))
+        raise UncoveredError(_uncovered_message(chosen, missing, graph, notes))
 
     rows = []
     for place in found:
@@ -85,13 +91,13 @@ def plan(
         else:
             rows.append(_row(place, decision.initializer, decision.why, decision.fan_in, decision.fan_out))
     _check_keys(rows)
-    made = Plan(tuple(rows), chosen.name, type(unwrapped(model)).__name__)
+    made = Plan(tuple(rows), chosen.name, type(unwrapped(model)).__name__, notes)
     return made.override(overrides) if overrides else made
 
 
 def initialize(
     model: nn.Module,
-    recipe: str | Recipe = "kaiming_normal",
+    recipe: str | Recipe = "auto",
     *,
     example: Any = None,
     overrides: Mapping[str, object] | None = None,
@@ -103,8 +109,9 @@ def initialize(
         model: the model.
         recipe: a recipe's name or a `Recipe`.
         example: an input that the model accepts: a tensor, a tuple of arguments, a dict of
-            keyword arguments, or a callable that returns one. The model is then traced, so
-            that fans come from use and parameters of no known layer are covered too.
+            keyword arguments, or a callable that returns one. None makes one for the layer
+            that data meets first; where nothing that is made fits, the types of layers
+            decide. `Plan.notes` says what the model was run on.
         overrides: {pattern: initializer}, see `Plan.override`.
         seed: an integer in [0, 2⁶⁴).
 
@@ -119,6 +126,26 @@ def initialize(
     made = plan(model, recipe, example=example, overrides=overrides)
     made.apply_(model, seed=seed)
     return made
+
+
+def _traced(
+    model: nn.Module, found: Sequence[Place], recipe: Recipe, example: Any
+) -> tuple[Graph | None, tuple[str, ...]]:
+    """Return the traced model where the recipe has a use for it, and what to tell of it."""
+    for place in found:
+        kept(place, place.uses[0])  # refuses what has no shape yet
+    if example is None:
+        if recipe.traced is None or not found:
+            return None, ()
+        if recipe.layers_first and None not in decide(recipe, found).values():
+            return None, ()
+    try:
+        graph = trace(model, example)
+    except ExampleError as error:
+        if example is not None:
+            raise
+        return None, (f"not traced, so the types of layers decide. {error}",)
+    return graph, (f"traced on {graph.example}", *graph.notes)
 
 
 def _row(place: Place, asked: Initializer, why: str, fan_in: float | None, fan_out: float | None) -> Row:
@@ -138,7 +165,9 @@ def _row(place: Place, asked: Initializer, why: str, fan_in: float | None, fan_o
     )
 
 
-def _uncovered_message(recipe: Recipe, missing: Sequence[Place], graph: Graph | None) -> str:
+def _uncovered_message(
+    recipe: Recipe, missing: Sequence[Place], graph: Graph | None, notes: Sequence[str]
+) -> str:
     lines = [
         f"recipe {recipe.name!r} has no rule for {len(missing)} parameter{'s' if len(missing) > 1 else ''}:"
     ]
@@ -149,6 +178,7 @@ def _uncovered_message(recipe: Recipe, missing: Sequence[Place], graph: Graph | 
         lines.append(f"  {place.name:{width}}  {shape!s:16} in {owner}{_hint(place, graph)}")
     if len(missing) > 20:
         lines.append(f"  … and {len(missing) - 20} more")
+    lines += notes
     first = missing[0].name
     lines.append(
         "cover each by an override, for example "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import json
 from collections.abc import Iterator, Mapping
@@ -37,11 +38,14 @@ class Plan:
         rows: one `Row` per parameter, in order of registration.
         recipe: the name of the recipe that made it.
         model: the class name of the model that it was made for.
+        notes: what a reader should know of how it was made, such as the example on which
+            the model was traced.
     """
 
     rows: tuple[Row, ...]
     recipe: str
     model: str
+    notes: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -76,7 +80,7 @@ class Plan:
         """
         from goodinit.plans.overrides import override
 
-        return Plan(override(self.rows, overrides), self.recipe, self.model)
+        return dataclasses.replace(self, rows=override(self.rows, overrides))
 
     def apply_(
         self,
@@ -163,13 +167,24 @@ class Plan:
 
     def record(self) -> PlanRecord:
         """Return the plan as plain data, for rendering."""
-        return PlanRecord(self.model, self.recipe, tuple(row.record() for row in self.rows))
+        return PlanRecord(self.model, self.recipe, tuple(row.record() for row in self.rows), self.notes)
 
     def __str__(self) -> str:
         return str(self.record())
 
     def __rich__(self) -> Any:
         return self.record().__rich__()
+
+    def to_html(self, path: str | Path) -> Path:
+        """Write the plan as one HTML file that needs nothing else, and return its path.
+
+        Raises:
+            ArgumentError: if the file cannot be written.
+        """
+        return self.record().to_html(path)
+
+    def _repr_html_(self) -> str:
+        return self.record()._repr_html_()
 
     def to_json(self) -> str:
         """Return the plan as JSON text; `Plan.from_json` reads it back."""
@@ -179,6 +194,7 @@ class Plan:
             "algorithm": ALGORITHM,
             "model": self.model,
             "recipe": self.recipe,
+            "notes": list(self.notes),
             "rows": [row.to_json() for row in self.rows],
         }
         return json.dumps(value, indent=1, allow_nan=False)
@@ -206,6 +222,9 @@ class Plan:
         rows = value.get("rows")
         if not isinstance(rows, list):
             raise PlanFileError("a plan has a list of rows, found none")
+        notes = value.get("notes", [])
+        if not isinstance(notes, list) or not all(isinstance(note, str) for note in notes):
+            raise PlanFileError(f"notes must be a list of texts, found {notes!r}")
         found = tuple(Row.from_json(row) for row in rows)
         names = [name for row in found for name in (row.name, *row.aliases)]
         twice = (
@@ -215,7 +234,7 @@ class Plan:
         )
         if twice is not None:
             raise PlanFileError(f"the name {twice!r} stands in two rows")
-        return Plan(found, str(value.get("recipe")), str(value.get("model")))
+        return Plan(found, str(value.get("recipe")), str(value.get("model")), tuple(notes))
 
     def save(self, path: str | Path) -> Path:
         """Write the plan as JSON; an existing file is replaced only once the new one is whole.

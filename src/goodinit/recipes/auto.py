@@ -10,6 +10,7 @@ from goodinit.errors import UnknownNameError, did_you_mean
 from goodinit.graph import Graph, Place, Use, WeightUse
 from goodinit.initializers import (
     ChronoBias,
+    Constant,
     DeltaOrthogonal,
     Initializer,
     KaimingNormal,
@@ -24,8 +25,9 @@ from goodinit.recipes.decision import Decision, Recipe, Rule
 from goodinit.recipes.elementwise import expert_bias, step_bias
 from goodinit.recipes.layers import Scheme, layer_rules
 from goodinit.recipes.lookups import lookup
+from goodinit.recipes.mirrors import activation_like, shifted
 from goodinit.recipes.traced import Siblings, blocks_or_one, by_use
-from goodinit.recipes.travel import Travel, activation_like, scale
+from goodinit.recipes.travel import ORTHOGONAL_FROM, Travel, scale
 from goodinit.theory import moments
 
 __all__ = ["AUTO", "auto"]
@@ -33,10 +35,10 @@ __all__ = ["AUTO", "auto"]
 Goal = Literal["critical", "forward", "backward"]
 Draws = Literal["normal", "uniform", "truncated_normal", "orthogonal"]
 
-# Without an example nothing is known of nonlinearities but that most are rectifiers.
+# Untraced, nothing is known of nonlinearities but that most are rectifiers.
 _UNTRACED = Scheme(
     KaimingNormal("relu"),
-    "no example was given, so the layer's type decides: He's gain √2 for a rectifier",
+    "the model was not traced, so the layer's type decides: He's gain √2 for a rectifier",
     LecunNormal(),
     "no rectifier follows, so gain 1",
     recurrent=Orthogonal(),
@@ -63,8 +65,8 @@ def auto(
             std = √(1/(E[φ′²]·fan_out)).
         draws: ``"normal"``, ``"uniform"``, ``"truncated_normal"`` or ``"orthogonal"``;
             None takes orthogonal maps in plain chains of 20 layers and more, and from 50
-            mirrored ones for rectifiers (`LooksLinear`), from 100 delta-orthogonal kernels;
-            else normal draws.
+            mirrored ones (`LooksLinear`) for what makes inputs alike, at any length for what no
+            scale holds, from 100 delta-orthogonal kernels; else normal draws.
         forget_bias: sum of the two forget-gate biases of an LSTM.
         horizon: longest memory of LSTM and GRU in steps: their gate biases are then drawn
             for it (`ChronoBias`); `forget_bias` is not used.
@@ -90,7 +92,7 @@ def auto(
     scheme = dataclasses.replace(_UNTRACED, forget_bias=forget_bias, horizon=horizon)
 
     def traced(graph: Graph) -> tuple[Rule, ...]:
-        travel, siblings = Travel(graph, objective), Siblings.of(graph)
+        travel, siblings = Travel(graph, objective, mirrors=draws is None), Siblings.of(graph)
         unreached = dataclasses.replace(scheme, weight_why=_UNREACHED)
 
         def choose(use: WeightUse) -> tuple[Initializer, str]:
@@ -102,13 +104,17 @@ def auto(
             return lookup(travel, place, registered) or blocks_or_one(graph, place, choose, siblings)
 
         def biases(place: Place, registered: Use) -> Decision | None:
-            return expert_bias(graph, place, registered) or step_bias(graph, place, registered)
+            return (
+                _mirrored_bias(travel, place)
+                or expert_bias(graph, place, registered)
+                or step_bias(graph, place, registered)
+            )
 
         return biases, weights, *layer_rules(unreached), *by_use(scheme, graph)
 
     return Recipe(
         "auto",
-        "theory's choice for each weight, from its use in the network (give an example input)",
+        "theory's choice for each weight, from its use in the network",
         layer_rules(scheme),
         traced,
     )
@@ -125,14 +131,21 @@ def _chosen(travel: Travel, use: WeightUse, draws: Draws | None) -> tuple[Initia
     wanted, reason = travel.wanted(use, use.sink)
     std = scale(wanted, arriving, use.fan_in)
     size = "" if math.isclose(arriving, 1.0, rel_tol=1e-6) else f" (second moment {arriving:.3g})"
-    why = f"reads {source}{size}, puts out {wanted:.3g}: {reason}{travel.cost(use)}"
     drawn = _drawn(std, travel, use, draws)
     if isinstance(drawn, LooksLinear):
-        why = (
-            f"one of {travel.length(use)} plain layers after rectifiers: mirrored in signs, the chain is "
-            "linear and isometric at the start, so that different inputs stay different"
-        )
-    return drawn, why
+        return drawn, travel.mirrored_why(use)
+    cost = travel.cost(use, isinstance(drawn, Orthogonal | DeltaOrthogonal))
+    return drawn, f"reads {source}{size}, puts out {wanted:.3g}: {reason}{cost}"
+
+
+def _mirrored_bias(travel: Travel, place: Place) -> Decision | None:
+    for use in travel.graph[place.name]:
+        bias = travel.mirrored_bias(weight) if (weight := shifted(use)) is not None else None
+        if bias is not None:
+            # Zeros are no choice against it: the mirrored weights beside it need this bias.
+            why = f"mirrored pairs of units run {bias:g} ± the signal, where their activation has a slope"
+            return Decision(Constant(bias), why, default=0.0)
+    return None
 
 
 def _backward(travel: Travel, use: WeightUse, draws: Draws | None) -> tuple[Initializer, str]:
@@ -147,20 +160,17 @@ def _backward(travel: Travel, use: WeightUse, draws: Draws | None) -> tuple[Init
     return _drawn(std, travel, use, draws), why
 
 
-# Independent draws lose a share ~depth/width of isometry; an orthogonal map loses none. A
-# random kernel keeps norms in the mean over positions alone, which a hundred layers show
+# A random kernel keeps norms in the mean over positions alone, which a hundred layers show
 # (Xiao et al. 2018, figure 2), so there the kernel is an orthogonal map at its centre.
-# Rectifiers make all inputs alike on the way (their correlation map has slope 1 only at 1);
-# from 50 layers on, mirrored weights keep the network linear at the start instead.
-_ORTHOGONAL_FROM, _MIRRORED_FROM, _DELTA_FROM = 20, 50, 100
+_DELTA_FROM = 100
 
 
 def _drawn(std: float, travel: Travel, use: WeightUse, draws: Draws | None) -> Initializer:
     if draws is None:
-        deep = travel.length(use) >= _ORTHOGONAL_FROM and len(use.block_shape) >= 2 and not use.batch
+        deep = travel.length(use) >= ORTHOGONAL_FROM and len(use.block_shape) >= 2 and not use.batch
         draws = "orthogonal" if deep else "normal"
         mirror = travel.mirror(use)
-        if mirror is not None and travel.length(use) >= _MIRRORED_FROM:
+        if mirror is not None:
             return LooksLinear(travel.mirrored_gain(use, mirror), mirror)
         plain_kernel = use.op == "convolution" and use.groups == 1 and set(use.stride) <= {1}
         if deep and plain_kernel and travel.length(use) >= _DELTA_FROM:

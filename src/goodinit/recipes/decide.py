@@ -21,7 +21,7 @@ def decide(recipe: Recipe, found: Sequence[Place], graph: Graph | None = None) -
     Args:
         recipe: the named list of rules.
         found: the model's parameters, from `goodinit.graph.places`.
-        graph: the traced model, if an example was given.
+        graph: the traced model, if it was traced.
     """
     rules = recipe.traced(graph) if graph is not None and recipe.traced is not None else recipe.rules
     decisions: dict[str, Decision | None] = {place.name: kept(place, place.uses[0]) for place in found}

@@ -39,11 +39,14 @@ class Recipe:
         name: the name that users write.
         summary: one sentence.
         rules: functions from (place, use) to a `Decision` or None.
-        traced: the rules to use instead where an example was given, from the traced graph;
+        traced: the rules to use instead where the model was traced, from its graph;
             None where the recipe has no use for one.
+        layers_first: whether `traced` begins with `rules`, so that the graph decides only for
+            what no layer's type covers.
     """
 
     name: str
     summary: str
     rules: tuple[Rule, ...]
     traced: Callable[[Graph], tuple[Rule, ...]] | None = None
+    layers_first: bool = False

@@ -2,8 +2,9 @@
 
 A gain that multiplies a signal starts where it changes nothing: 1, or 0 where the model
 adds one first. A parameter that is bent on the way (an exponential that sets a decay,
-a softmax, a complement 1 − p) has no such value: the author's own values stay, and where there
-are none to see (meta) it is left uncovered, so that the plan asks.
+a softmax, a complement 1 − p) has no such value: the author's own values stay. Where there are
+none to see (meta), the rates and steps of a recurrence and shares of a mixture are chosen as the
+field does, and the row says so; the rest is left uncovered, so that the plan asks.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import torch
 
 from goodinit.graph import Graph, Place, Use, WeightUse
 from goodinit.graph.layers import module_fans
-from goodinit.initializers import Constant, Keep, Normal
+from goodinit.initializers import Constant, Keep, Normal, Uniform
 from goodinit.recipes.decision import Decision
 from goodinit.recipes.intent import one_value
 from goodinit.recipes.lookups import LOGIT_BIAS_STD, biases_logits
@@ -41,6 +42,9 @@ _NEUTRAL_WORDS = {
     ("exp",): "its exponential multiplies {what}: 0 leaves it as it is",
 }
 _POSITIVE = ("exp", "softplus")
+# Rates A and steps Δ of state-space models: A = 1 … 16 (Dao & Gu 2024) and Δ = 0.001 … 0.1 (Gu & Dao 2023),
+# both log-uniform; softplus⁻¹(Δ) ≈ log Δ for so small a Δ. Rates per step are RWKV's (Peng et al. 2023).
+_LOG_RATES, _LOG_RATES_PER_STEP, _STEPS = (0.0, math.log(16.0)), (-5.0, 3.0), (0.001, 0.1)
 # Beyond this, values on real memory look like memory that nobody filled.
 _LARGEST = 100.0
 _GUESS = "; a guess, since on meta the author's own value cannot be seen"
@@ -62,10 +66,16 @@ def plain_roles(graph: Graph, place: Place) -> Decision | None:
         return None
     if principal.op == "embedding":
         return _table(place, principal)
-    if _bent(uses) or _steps(principal):
-        return _own_values(place, uses)
+    if _bent(uses):
+        return _own_values(place, uses) or _chosen(place, uses)
+    if _recurs(principal) and (own := _own_values(place, uses)) is not None:
+        return own
+    if _steps(principal):
+        return _chosen(place, uses)
     if principal.op == "scale":
         return _gain(place, principal)
+    if principal.op == "start":
+        return Decision(Normal(0.0, 1.0), "learned vectors that are themselves the signal: unit scale")
     if principal.op not in ("shift", "token"):
         return None
     if principal.op == "shift" and sum(length > 1 for length in place.parameter.shape) <= 1:
@@ -80,18 +90,15 @@ def plain_roles(graph: Graph, place: Place) -> Decision | None:
 
 
 def expert_bias(graph: Graph, place: Place, registered: Use) -> Decision | None:
-    """Decide for the biases of a stack of experts, (experts, outputs), beside their weights."""
-    shape = tuple(place.parameter.shape)
-    if len(shape) != 2 or not graph[place.name] or any(use.contracts for use in graph[place.name]):
+    """Decide for the biases of a stack of maps, one row for each, such as experts or heads."""
+    use = graph.principal(place.name)
+    if use is None or use.op != "shift" or not use.batch:
         return None
-    for local in registered.module._parameters:
-        beside = f"{registered.module_name}.{local}" if registered.module_name else local
-        for use in graph[beside]:
-            stacked = use.contracts and len(use.shape) == 3 and use.shape[0] == shape[0]
-            if stacked and shape[1] in use.shape[1:]:
-                why = f"bias of each of {shape[0]} experts: zero, so that the weights alone set the scale"
-                return Decision(Constant(0.0), why)
-    return None
+    stacked = math.prod(place.parameter.shape[dim] for dim in use.batch)
+    if sum(size > 1 for dim, size in enumerate(place.parameter.shape) if dim not in use.batch) > 1:
+        return None
+    why = f"bias of each of {stacked} maps in a stack: zero, so that the weights alone set the scale"
+    return Decision(Constant(0.0), why)
 
 
 def step_bias(graph: Graph, place: Place, registered: Use) -> Decision | None:
@@ -107,11 +114,36 @@ def step_bias(graph: Graph, place: Place, registered: Use) -> Decision | None:
     # A layer's constructor draws within ±1/√fan_in, at most 1; an author's steps lie beyond.
     if not parameter.is_meta and bool((parameter.detach().abs() > 1).any()):
         return _own_values(place, uses)
+    return _step_sizes(place)
+
+
+def _chosen(place: Place, uses: tuple[WeightUse, ...]) -> Decision | None:
+    """Choose for a parameter without values of its own, where its use says what it sets."""
+    if not place.parameter.is_meta:
+        return None
+    if any(_steps(use) for use in uses):
+        return _step_sizes(place)
+    plain = [use.through for use in uses if use.op == "scale"]
+    if len(plain) == len(uses) and {_changes(use) for use in uses} == {(), ("rsub",)}:
+        why = f"mixes two signals, p of one and 1 − p of the other: half of each{_GUESS}"
+        return Decision(Constant(0.5), why)
+    decays = [use for use in uses if use.op in ("scale", "shift") and _last(use, "exp")]
+    if not decays or any(use.through[:2] != ("exp", "neg") for use in uses):
+        return None
+    low, high = _LOG_RATES if decays[0].op == "scale" else _LOG_RATES_PER_STEP
     return Decision(
-        Constant(0.0),
-        "sets the step size of a recurrence, of which authors choose values that suit their data; 0 gives "
-        f"steps of order 1{_GUESS if parameter.is_meta else ''}",
+        Uniform(low, high),
+        f"its exponential is the rate of a decay: rates spread evenly in size over "
+        f"{math.exp(low):.2g} to {math.exp(high):.2g}, so that units remember for different times{_GUESS}",
     )
+
+
+def _step_sizes(place: Place) -> Decision:
+    why = (
+        f"sets the step sizes of a recurrence: they spread evenly in size over {_STEPS[0]:g} to {_STEPS[1]:g}"
+    )
+    law = Uniform(math.log(_STEPS[0]), math.log(_STEPS[1]))
+    return Decision(law, f"{why}{_GUESS if place.parameter.is_meta else ''}")
 
 
 def unknown_use(graph: Graph | None, place: Place) -> str:
@@ -159,19 +191,35 @@ def _changes(use: WeightUse) -> tuple[str, ...]:
 
 
 def _bent(uses: tuple[WeightUse, ...]) -> bool:
-    """Tell whether a parameter goes through a function that leaves no neutral value, or two that disagree."""
+    """Tell whether a parameter goes through a function without a neutral value, or two that disagree."""
     gains = {_changes(use) for use in uses if use.op == "scale"}
     if not gains <= _NEUTRAL.keys() or len({_NEUTRAL[through] for through in gains}) > 1:
         return True
-    return any(not _PLAIN.issuperset(use.through) for use in uses if use.op in ("shift", "token"))
+    return any(not _PLAIN.issuperset(use.through) for use in uses if use.op in ("shift", "token", "start"))
+
+
+def _recurs(use: WeightUse) -> bool:
+    """Tell whether a shift is made positive, and exponentiated in another product: part of a recurrence."""
+    if use.op != "shift" or use.sink.kind != "gate" or use.sink.activation is None:
+        return False
+    return use.sink.activation.name in _POSITIVE and bool(_exponentials(use))
 
 
 def _steps(use: WeightUse) -> bool:
-    """Tell whether a shift is made positive and then a decay: the step size or rate of a recurrence."""
-    if use.op != "shift" or use.sink.kind != "gate" or use.sink.activation is None:
-        return False
+    """Tell whether a shift is made positive and then, with a rate, a decay: the step size of a recurrence."""
+    return _recurs(use) and any(set(_POSITIVE) & set(rest) for rest in _exponentials(use))
+
+
+def _last(use: WeightUse, operation: str) -> bool:
+    """Tell whether what a use makes ends in that operation before something reads it."""
     names = [sink.activation.name for sink in use.sinks if sink.activation is not None]
-    return use.sink.activation.name in _POSITIVE and any(name.startswith("exp ∘") for name in names)
+    return any(name.split(" ")[0] == operation for name in names)
+
+
+def _exponentials(use: WeightUse) -> list[list[str]]:
+    """For each sink behind an exponential, the operations before the exponential."""
+    names = [sink.activation.name.split(" ∘ ") for sink in use.sinks if sink.activation is not None]
+    return [name[1:] for name in names if name[0] == "exp" and len(name) > 1]
 
 
 def _own_values(place: Place, uses: tuple[WeightUse, ...]) -> Decision | None:

@@ -61,7 +61,7 @@ def lookup(travel: Travel, place: Place, registered: Use) -> Decision | None:
 def _looks_up(use: WeightUse, registered: Use) -> bool:
     """Tell whether a use picks rows, or adds rows that code cut out of an nn.Embedding itself."""
     return use.op == "embedding" or (
-        use.op in ("shift", "token") and isinstance(registered.module, nn.Embedding)
+        use.op in ("shift", "token", "start") and isinstance(registered.module, nn.Embedding)
     )
 
 

@@ -28,9 +28,9 @@ _ORTHOGONAL = "orthogonal: its singular values are all 1, so no direction grows 
 
 
 def _scaled(name: str, summary: str, scheme: Scheme) -> Recipe:
-    """A recipe that puts the scheme's initializers by layer type, and by use where an example was given."""
+    """A recipe that puts the scheme's initializers by layer type, and by use what no layer type covers."""
     rules = layer_rules(scheme)
-    return Recipe(name, summary, rules, lambda graph: (*rules, *by_use(scheme, graph)))
+    return Recipe(name, summary, rules, lambda graph: (*rules, *by_use(scheme, graph)), True)
 
 
 RECIPES: dict[str, Recipe] = {

@@ -15,6 +15,9 @@ from goodinit.recipes.layers import Scheme
 
 __all__ = ["Siblings", "blocks_or_one", "by_use", "described"]
 
+# What only joins weights, picks some of them, or multiplies them with each other.
+_JOINING = frozenset({"cat", "stack", "index", "index_select", "gather", "mm", "bmm", "add", "_unsafe_index"})
+
 #: An initializer and its reason for one contraction.
 Chooser = Callable[[WeightUse], tuple[Initializer, str]]
 
@@ -137,4 +140,8 @@ def described(use: WeightUse) -> str:
     elif use.gate:
         what = "gate" if use.gate == "gate" else "gated value"
     groups = f", groups={use.groups}" if use.groups > 1 else ""
-    return f"{what} ({use.op.replace('_', ' ')}{groups}, {use.fan_in:g}→{use.fan_out:g})"
+    said = f"{what} ({use.op.replace('_', ' ')}{groups}, {use.fan_in:g}→{use.fan_out:g})"
+    changes = [op for op in use.through if op not in _JOINING]
+    if changes:
+        said += f", changed by {', '.join(dict.fromkeys(changes))} before it is used, which may set its scale"
+    return said

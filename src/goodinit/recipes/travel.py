@@ -13,20 +13,33 @@ output it is 1; in a branch of a residual stream with n branches it is 1/n.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import torch
 
 from goodinit.errors import GoodinitError
-from goodinit.graph import Elementwise, Graph, Sink, Source, WeightUse
-from goodinit.theory import OperatingPoint, moments, operating_point
+from goodinit.graph import Elementwise, Graph, Residual, Sink, Source, WeightUse
+from goodinit.recipes.mirrors import MIRRORED_FROM, activation_like, pairs_of, structure_fits, unmirrors
+from goodinit.theory import (
+    Forecast,
+    MirroredPoint,
+    OperatingPoint,
+    end_correlation,
+    forecast,
+    mirrored_point,
+    moments,
+    operating_point,
+)
 
-__all__ = ["Travel"]
+__all__ = ["ORTHOGONAL_FROM", "Travel", "scale"]
 
 
 # In so short a chain no error grows: it runs at second moment 1.
 _SHORT = 3
+# Independent draws lose a share ~depth/width of isometry; an orthogonal map loses none.
+ORTHOGONAL_FROM = 20
+# From this correlation on, inputs that had nothing in common count as alike.
+_ALIKE = 0.1
 
 _SOURCES = {
     "data": "the data, taken as standardized",
@@ -53,12 +66,15 @@ class Travel:
         objective: ``"critical"`` (forward held, gradients as near to constant as the
             activation allows), ``"forward"`` (forward held at second moment 1), or
             ``"backward"`` (gradients held).
+        mirrors: whether plain chains may run on mirrored pairs of units.
     """
 
     graph: Graph
     objective: str = "critical"
+    mirrors: bool = True
     _lengths: dict[str, int] = field(default_factory=dict)
-    _mirrored: set[str] = field(default_factory=set)
+    _chains: dict[str, list[WeightUse]] = field(default_factory=dict)
+    _mirrored: dict[str, dict[Elementwise, MirroredPoint] | None] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self._by_name = {use.name: use for use in self.graph if use.contracts}
@@ -81,32 +97,45 @@ class Travel:
             else:
                 before.setdefault(use.name, 1)
                 root.setdefault(use.name, use.name)
-        longest: dict[str, int] = {}
+        chains: dict[str, dict[int, WeightUse]] = {}
         for name, count in before.items():
-            longest[root[name]] = max(longest.get(root[name], 0), count)
-        self._lengths = {name: longest[root[name]] for name in before}
-        self._measure_mirrors(root)
+            chains.setdefault(root[name], {}).setdefault(count, self._by_name[name])
+        for name, first in root.items():
+            self._lengths[name] = max(chains[first])
+            self._chains[name] = [chains[first][count] for count in sorted(chains[first])]
+        if self.mirrors:
+            self._measure_mirrors(root)
 
     def _measure_mirrors(self, root: dict[str, str]) -> None:
-        """Find the plain chains in which every hop lets mirrored weights make the network linear."""
-        fits: dict[str, bool] = {}
-        for use in self._by_name.values():
-            inside = use.source.kind == "weight"
-            fitting = use.op in ("matmul", "convolution") and use.groups == 1 and set(use.stride) <= {1}
-            fitting = (
-                fitting and use.contracted[:1] == (1,) and not use.batch and len(self.graph[use.name]) == 1
+        """Find the plain chains that run on mirrored pairs, and where each activation then runs."""
+        members: dict[str, list[WeightUse]] = {}
+        for name, first in root.items():
+            members.setdefault(first, []).append(self._by_name[name])
+        for chain in members.values():
+            length = self._lengths[chain[0].name]
+            if length <= _SHORT or not structure_fits(self.graph, chain):
+                continue
+            functions = list(
+                dict.fromkeys(
+                    use.source.activation
+                    for use in chain
+                    if use.source.kind == "weight" and use.source.activation is not None
+                )
             )
-            if inside:
-                fitting = fitting and unmirrors(use.source.activation) and use.shape[1] % 2 == 0
-                fitting = fitting and not use.source.pooled
-            if use.sink.kind == "weight":
-                fitting = fitting and use.shape[0] % 2 == 0 and len(use.sinks) == 1
-            chain = root[use.name]
-            fits[chain] = fits.get(chain, True) and fitting
-        self._mirrored = {name for name in root if fits.get(root[name], False)}
+            if all(unmirrors(function) for function in functions):
+                if length >= MIRRORED_FROM:
+                    self._mirrored |= dict.fromkeys((use.name for use in chain), None)
+            elif self.objective == "critical" and any(self._suffers(use, length) for use in chain):
+                pairs = pairs_of(self.graph, chain, functions)
+                if pairs is not None:
+                    self._mirrored |= dict.fromkeys((use.name for use in chain), pairs)
+
+    def _suffers(self, use: WeightUse, length: int) -> bool:
+        """Tell whether a chain is worth mirrored pairs: signals are lost or inputs become alike."""
+        return bool(self.cost(use, length >= ORTHOGONAL_FROM))
 
     def mirror(self, use: WeightUse) -> str | None:
-        """Return which sides of a weight can be mirrored (see `LooksLinear`), or None."""
+        """Return which sides of a weight are mirrored (see `LooksLinear`), or None."""
         if use.name not in self._mirrored:
             return None
         inside, goes_on = use.source.kind == "weight", use.sink.kind == "weight"
@@ -115,18 +144,49 @@ class Travel:
     def mirrored_gain(self, use: WeightUse, mirror: str) -> float:
         """Return the gain of the orthogonal core of a mirrored weight that holds second moments.
 
-        A pair (z, −z) passes φ and the mirrored weight as V(φ(z) − φ(−z)) = c·V z.
+        A pair (b + z, b − z) passes φ and the mirrored weight as V(φ(b + z) − φ(b − z)).
         """
         rows = use.shape[0] // (2 if mirror != "inputs" else 1)
         columns = use.shape[1] // (2 if mirror != "outputs" else 1)
-        wanted = self.wanted(use, use.sink)[0] if mirror == "inputs" else 1.0
-        arriving, slope = 1.0, 1.0
+        pairs = self._mirrored[use.name]
+        arriving, slope, wanted = 1.0, 1.0, 1.0
+        if mirror == "inputs":
+            wanted = self.wanted(use, use.sink)[0]
+        elif pairs is not None and use.sink.activation is not None:
+            wanted = pairs[use.sink.activation].point.q
         if mirror == "outputs":
             arriving = self.arriving(use)[0]
         elif use.source.activation is not None:
-            one = torch.ones(1, dtype=torch.float64)
-            slope = float(use.source.activation(one) - use.source.activation(-one))
+            if pairs is not None:
+                arriving = pairs[use.source.activation].passed
+            else:
+                one = torch.ones(1, dtype=torch.float64)
+                slope = float(use.source.activation(one) - use.source.activation(-one))
         return math.sqrt(wanted / arriving * max(rows, columns) / columns) / slope
+
+    def mirrored_bias(self, name: str) -> float | None:
+        """Return the bias around which the units of a weight are mirrored; None where there is none."""
+        pairs = self._mirrored.get(name)
+        sink = self._by_name[name].sink if pairs else None
+        if not pairs or sink is None or sink.kind != "weight" or sink.activation is None:
+            return None
+        return pairs[sink.activation].bias or None
+
+    def mirrored_why(self, use: WeightUse) -> str:
+        """Say why a weight is mirrored."""
+        pairs, length = self._mirrored[use.name], self.length(use)
+        if pairs is None:
+            return (
+                f"one of {length} plain layers after rectifiers: mirrored in signs, the chain is "
+                "linear and isometric at the start, so that different inputs stay different"
+            )
+        names = " and ".join(function.name for function in pairs)
+        biases = sorted({point.bias for point in pairs.values() if point.bias})
+        around = f" around the biases ({' and '.join(f'{bias:g}' for bias in biases)})" if biases else ""
+        return (
+            f"one of {length} plain layers: mirrored in signs{around}, pairs of {names} act almost as a "
+            "straight line, so that signals and gradients keep their size and different inputs stay different"
+        )
 
     def length(self, use: WeightUse) -> int:
         """Return how many weights the plain chain of this use has; 1 where it stands alone."""
@@ -147,6 +207,8 @@ class Travel:
         """Return (second moment of what a weight reads, where it comes from in words)."""
         source = use.source
         inner, words = self._before_activation(use, source)
+        if source.terms > 1:
+            inner, words = inner * source.terms, f"the sum of {source.terms} results"
         if source.activation is None:
             return inner, words
         through = f"{source.activation.name} of {words}"
@@ -187,10 +249,7 @@ class Travel:
     def wanted(self, use: WeightUse, sink: Sink) -> tuple[float, str]:
         """Return (second moment that a weight should put out, the reason in words)."""
         if use.residual is not None and not use.residual.shortcut and use.norm_after is None:
-            count = use.residual.of
-            if count > 1:
-                return 1.0 / count, f"one of {count} branches of a residual stream, so each adds 1/{count}"
-            return 1.0, "the one branch of its residual stream"
+            return self._branch(use.residual, sink)
         if sink.kind == "weight":
             point = self.point(sink.activation, use)
             if point is not None and self.objective == "critical" and self.length(use) > _SHORT:
@@ -198,43 +257,123 @@ class Travel:
             return 1.0, "unit scale"
         return 1.0, _SINKS.get(sink.kind, "unit scale")
 
-    def cost(self, use: WeightUse) -> str:
-        """Say what the whole plain chain costs where no scale can hold it, or an empty string."""
+    def _branch(self, residual: Residual, sink: Sink) -> tuple[float, str]:
+        """Return (second moment, reason) for a branch: all together add what the stream began with."""
+        share, count = self.beginning(residual), residual.of
+        begins = "" if math.isclose(share, 1.0, rel_tol=1e-6) else f" that begins at {share:.3g}"
+        words = f"one of {count} branches of a residual stream{begins}, so each adds 1/{count}"
+        if count == 1:
+            words = f"the one branch of its residual stream{begins}"
+        if begins and count > 1:
+            words += " of that"
+        if residual.terms > 1:
+            words += f", in {residual.terms} parts"
+        if sink.activation is not None and sink.activation.linear:  # such as the half steps of a Conformer
+            factor = self.passed(sink.activation, 1.0)
+            if factor > 0 and not math.isclose(factor, 1.0, rel_tol=1e-6):
+                share /= factor
+                words += f", after a factor of {math.sqrt(factor):.3g}"
+        return share / (count * residual.terms), words
+
+    def beginning(self, residual: Residual) -> float:
+        """Return the second moment with which a stream begins: 1, unless the output layer's table begins it.
+
+        That table has second moment 1/(m·d), see `goodinit.recipes.lookups`, and so has each added to it.
+        """
+        moment = 0.0
+        for name in residual.start:
+            # A table that is only read through a normalization, as BART's, starts the stream at 1.
+            direct = any(sink.kind == "residual" for use in self.graph[name] for sink in use.sinks)
+            head = next((use for use in self.graph[name] if use.contracts and use.head), None)
+            if head is not None and direct:
+                arriving = self.arriving(head)[0]
+                moment = max(moment, 1.0 / (arriving * head.fan_in) if arriving > 0 else 0.0)
+            elif any(use.contracts for use in self.graph[name]):
+                return 1.0
+        tables = sum(any(use.op == "embedding" for use in self.graph[name]) for name in residual.start)
+        return moment * max(tables, 1) if moment > 0 else 1.0
+
+    def cost(self, use: WeightUse, orthogonal: bool) -> str:
+        """Say what the whole plain chain costs where no scale can hold it, or an empty string.
+
+        Args:
+            use: a weight of the chain.
+            orthogonal: whether the chain's weights are orthogonal maps.
+        """
         length = self.length(use)
-        if length <= _SHORT:
+        if length <= _SHORT or self.objective != "critical":
             return ""
-        for activation in (use.source.activation, use.sink.activation):
-            point = self.point(activation, use)
-            if activation is not None and point is not None and not point.good:
-                errors = math.exp(min(length * math.log(max(abs(point.chi_par), 1e-300)), 690))
-                return (
-                    f"; over {length} plain layers no scale holds {activation.name}: predicted changes are "
-                    f"×{point.gradient_factor:.2g} for the gradient's second moment and "
-                    f"×{errors:.2g} for an error in the signal's; normalization, "
-                    "residual connections or another activation would help"
-                )
+        for function in (use.source.activation, use.sink.activation):
+            point = self.point(function, use)
+            if function is None or point is None:
+                continue
+            if not point.good:
+                return self._lost(use, function, orthogonal)
+            if length >= MIRRORED_FROM and end_correlation(activation_like(function), length) > _ALIKE:
+                return self._alike(use, function, orthogonal)
         return ""
 
+    def forecast(self, use: WeightUse, orthogonal: bool) -> Forecast | None:
+        """Return what becomes of signals in the chain of a weight; None for gated or random functions."""
+        chain = [one for one in self._chains[use.name] if one.sink.kind == "weight"]
+        if not chain:
+            return None
+        functions = [
+            "identity" if one.sink.activation is None else activation_like(one.sink.activation)
+            for one in chain
+        ]
+        try:
+            return forecast(
+                functions,
+                [math.prod(one.block_shape[dim] for dim in one.output) for one in chain],
+                q=[self.wanted(one, one.sink)[0] for one in chain],
+                inputs=max(round(chain[0].fan_in), 1),
+                orthogonal=orthogonal,
+            )
+        except GoodinitError:
+            return None
 
-def unmirrors(activation: Elementwise | None) -> bool:
-    """Tell whether φ(x) − φ(−x) is a multiple of x while φ itself is not: ReLU, GELU, SiLU, Softplus."""
-    if activation is None:
-        return False
-    # From far below to far above any usual kink or threshold.
-    x = torch.logspace(-4, 2, 97, dtype=torch.float64)
-    odd = (activation(x) - activation(-x)) / x
-    bent = activation(x) / x - activation(-x) / -x
-    return bool((odd - odd[0]).abs().max() < 1e-9) and bool(odd[0] > 0.1) and bool(bent.abs().max() > 0.1)
+    def _lost(self, use: WeightUse, function: Elementwise, orthogonal: bool) -> str:
+        expected = self.forecast(use, orthogonal)
+        if expected is None or (expected.over == expected.depth and 0.1 < expected.gradient < 10):
+            return ""  # short enough
+        start = f"; over {expected.depth} plain layers no scale holds {function.name}: "
+        if expected.over < expected.depth:
+            ends = [
+                word
+                for share, word in ((expected.fell, "vanish"), (expected.rose, "overflow"))
+                if share > 0.1
+            ]
+            said = (
+                "the signal is predicted to stay within a factor of 3 for the first "
+                f"{expected.layers:.1f} layers, then to {' or '.join(ends)}"
+            )
+        else:
+            said = f"the gradient's second moment is predicted to change ×{expected.gradient:.2g}"
+        cure = "normalization, residual connections or another activation would help"
+        if self.mirrors and mirrored_point(activation_like(function), expected.depth) is not None:
+            cure += ", and so would plain layers of even widths with biases"
+        return f"{start}{said}; {cure}"
+
+    def _alike(self, use: WeightUse, function: Elementwise, orthogonal: bool) -> str:
+        expected = self.forecast(use, orthogonal)
+        if expected is None or not expected.correlation > _ALIKE:
+            return ""
+        return (
+            f"; {expected.depth} plain layers of {function.name} make inputs alike: two that have nothing in "
+            f"common are predicted to end with correlation {_share(expected.correlation)}"
+        )
+
+
+def _share(correlation: float) -> str:
+    """Write a correlation with two digits of its distance to 1."""
+    digits = max(2, 1 - math.floor(math.log10(max(1 - correlation, 1e-9))))
+    return f"{correlation:.{digits}f}"
 
 
 def point_name(sink: Sink) -> str:
     """Name the activation before a sink."""
     return sink.activation.name if sink.activation else "the identity"
-
-
-def activation_like(activation: Elementwise) -> str | Callable[..., object]:
-    """Return what `goodinit.theory` takes for a traced elementwise function."""
-    return activation.name if activation.known else activation.function
 
 
 def scale(q: float, arriving: float, fan: float) -> float:

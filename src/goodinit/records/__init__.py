@@ -1,10 +1,12 @@
 """Frozen records that travel between rooms, and their JSON form.
 
-No thresholds and no drawing here: `signals` and `plans` make these, `report`
-renders them, and a saved JSON file renders again later. The methods that show a
+No judgement and no drawing here (only `comparing` decides what is worse than before): `signals`
+and `plans` make these, `report` renders them, and a saved JSON file renders again later. The methods that show a
 record (`Report.to_html`, printing) hand it to the `report` room when called.
 """
 
+from goodinit.records.baseline import Baseline, KnownFinding, SinceBaseline
+from goodinit.records.coordinates import CoordinateCheck, CoordinateLayer
 from goodinit.records.form import from_jsonable, to_jsonable
 from goodinit.records.health import Finding, Report
 from goodinit.records.plans import PlanRecord, RowCheck, RowRecord, Verification
@@ -17,20 +19,31 @@ from goodinit.records.signals import (
     ParameterSignal,
     Prediction,
 )
+from goodinit.records.training import LayerStep, MonitorEvent, MonitorLog, MonitorStep, ParameterStep
 
 __all__ = [
     "AttentionSignal",
+    "Baseline",
+    "CoordinateCheck",
+    "CoordinateLayer",
     "Finding",
     "Histogram",
     "JacobianSpectrum",
+    "KnownFinding",
     "LayerSignal",
+    "LayerStep",
     "Moments",
+    "MonitorEvent",
+    "MonitorLog",
+    "MonitorStep",
     "ParameterSignal",
+    "ParameterStep",
     "PlanRecord",
     "Prediction",
     "Report",
     "RowCheck",
     "RowRecord",
+    "SinceBaseline",
     "Verification",
     "from_jsonable",
     "to_jsonable",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from goodinit.records.form import from_jsonable, to_jsonable
@@ -33,12 +34,28 @@ class PlanRecord:
     model: str
     recipe: str
     rows: tuple[RowRecord, ...]
+    notes: tuple[str, ...] = ()
 
     def to_text(self, *, width: int | None = None) -> str:
         """Return the plan as plain text, what needs attention first."""
         from goodinit.report import to_text
 
         return to_text(self, width=width)
+
+    def to_html(self, path: str | Path) -> Path:
+        """Write the plan as one HTML file that needs nothing else, and return its path.
+
+        Raises:
+            ArgumentError: if the file cannot be written.
+        """
+        from goodinit.report import to_html
+
+        return to_html(self, path)
+
+    def _repr_html_(self) -> str:
+        from goodinit.report import compact
+
+        return compact(self)
 
     def __str__(self) -> str:
         return self.to_text()
@@ -98,6 +115,21 @@ class Verification:
         from goodinit.report import to_text
 
         return to_text(self, width=width)
+
+    def to_html(self, path: str | Path) -> Path:
+        """Write the outcome as one HTML file that needs nothing else, and return its path.
+
+        Raises:
+            ArgumentError: if the file cannot be written.
+        """
+        from goodinit.report import to_html
+
+        return to_html(self, path)
+
+    def _repr_html_(self) -> str:
+        from goodinit.report import compact
+
+        return compact(self)
 
     def __str__(self) -> str:
         return self.to_text()

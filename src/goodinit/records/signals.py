@@ -68,13 +68,15 @@ class LayerSignal:
     Attributes:
         index: place in the order of execution.
         name: the module's canonical name; for an operation outside of any layer its
-            module's name, a dot and the operation.
+            module's name, a dot and the operation; for one of several that multiply by
+            parameters of one module, the parameter's name.
         kind: the module's type or the operation's name; ``"add"`` is a residual sum.
         call: how many times this name ran before.
         shape: of the output.
         output: moments of the output.
         gradient: moments of the gradient that reached it; None where none did.
-        zeros: share of exact zeros.
+        zeros: share of exact zeros; estimated from a regular subsample of 2,048 elements, except
+            in ReLU-like layers.
         units: channels or features.
         dead: units of a ReLU-like layer that are zero for the whole batch.
         saturated: share of elements where the derivative is under 1 % of its largest.
@@ -89,11 +91,16 @@ class LayerSignal:
         rank: participation ratio tr(G)²/tr(G²) of the Gram matrix of the output's rows
             (tokens or samples), between 1 and `rows`.
         rows: the number of rows in that Gram matrix.
-        underflow: share of the gradient's elements that are zero or subnormal in its dtype.
+        underflow: share of the gradient's elements that are zero or subnormal in its dtype,
+            estimated from a regular subsample of 2,048 elements.
         unit_moments: second moments of single units, at most 64 evenly spaced ones.
         unit_gradients: the same of the gradient.
         steps: second moments by time step, at most 64 evenly spaced ones.
         step_gradients: the same of the gradient.
+        memory: of a recurrent layer or the last call of a cell: second moments of the gradient
+            of the last step's output with respect to the input (of a cell: to its earlier
+            outputs), by step, at most 64 evenly spaced ones; how much the end still depends
+            on each step.
         histogram: of the output.
         gradient_histogram: of the gradient.
         predicted: what theory expects of the output's second moment.
@@ -125,6 +132,7 @@ class LayerSignal:
     unit_gradients: tuple[float, ...] = ()
     steps: tuple[float, ...] = ()
     step_gradients: tuple[float, ...] = ()
+    memory: tuple[float, ...] = ()
     histogram: Histogram | None = None
     gradient_histogram: Histogram | None = None
     predicted: Prediction | None = None
@@ -137,7 +145,8 @@ class ParameterSignal:
 
     `kind` is the type of the module that owns it, `zeros` the share of exact zeros,
     `subnormal` the share of nonzero values too small to be normal numbers, and
-    `underflow` the share of the gradient's elements that are zero or subnormal.
+    `underflow` the share of the gradient's elements that are zero or subnormal, estimated
+    from a regular subsample of 2,048 elements.
     """
 
     name: str
@@ -153,6 +162,11 @@ class ParameterSignal:
     underflow: float | None = None
     histogram: Histogram | None = None
     gradient_histogram: Histogram | None = None
+    equal_units: int = 0
+    repeats: int = 1
+    padding: float | None = None
+    forget: float | None = None
+    tied: tuple[str, ...] = ()
 
     @property
     def gradient_ratio(self) -> float | None:
@@ -201,8 +215,11 @@ class JacobianSpectrum:
         mean_square_error: standard error over the random probes.
         largest: largest singular value found (a lower bound that converges).
         values: nodes of the spectral density, singular values in rising order.
-        weights: share of the singular values at each node; sums to 1.
-        probes: number of random vectors.
+        weights: share of the min(inputs, outputs) singular values at each node; sums to 1.
+        probes: number of random vectors for each sample.
+        samples: number of samples averaged over.
+        joint: whether samples influence each other (batch norm in training mode), so that
+            the whole batch was taken as one sample.
     """
 
     start: str
@@ -215,3 +232,5 @@ class JacobianSpectrum:
     values: tuple[float, ...]
     weights: tuple[float, ...]
     probes: int
+    samples: int = 1
+    joint: bool = False

@@ -3,29 +3,29 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Final
 
-from rich.console import Group, RenderableType
+from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
 from rich.padding import Padding
 from rich.rule import Rule
 from rich.table import Table
 from rich.text import Text
 
 from goodinit.records import Finding, LayerSignal, Report
-from goodinit.report.words import between, collapsed, count, number, shape
+from goodinit.report.overall import overall
+from goodinit.report.verdict import fine, verdict
+from goodinit.report.words import between, collapsed, number, shape
 
-__all__ = ["health"]
+__all__ = ["finding_block", "health"]
 
+# From this width on, the table compares with theory.
+_WIDE = 120
 # Widest name in the short table, so that it fits 80 columns unfolded.
 _NAME = 24
+_TONE = {"error": "bold red", "warning": "bold yellow", "fine": "bold green"}
 _STYLE = {"error": "bold red", "warning": "bold yellow"}
-# What each group of codes judges, for the line that says what is fine.
-_JUDGED = (
-    (("GI101", "GI110"), "parameter values"),
-    (("GI107",), "no NaN or infinity"),
-    (("GI102", "GI103", "GI108"), "forward signal"),
-    (("GI104", "GI105"), "gradients"),
-    (("GI106", "GI109"), "units alive"),
-)
 
 
 def health(report: Report, *, full: bool = False) -> RenderableType:
@@ -38,44 +38,50 @@ def health(report: Report, *, full: bool = False) -> RenderableType:
         Text(f"batch {report.batch}; backward from {start}", style="dim"),
     ]
     for finding in report.findings:
-        parts += [Text(""), _finding(finding)]
+        parts += [Text(""), finding_block(finding)]
     lines = Table.grid(padding=(0, 2, 0, 0))
-    lines.add_row(Text("fine", style="green"), _fine(report))
+    lines.add_row(
+        Text("fine", style="green"), Text(", ".join(fine(report)) or "nothing else could be judged")
+    )
+    for word, measured in overall(report):
+        lines.add_row(Text(word, style="cyan"), Text(measured))
     for note in report.notes:
         lines.add_row(Text("note", style="cyan"), Text(note))
     parts += [Text(""), lines]
     if report.layers:
-        parts += [Text(""), _table(report, full=full)]
+        parts += [Text(""), _Fitted(report, full)]
     return Group(*parts)
 
 
+@dataclass(frozen=True)
+class _Fitted:
+    """The table of layers, with more columns where the terminal is wide."""
+
+    report: Report
+    full: bool
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        yield _table(self.report, full=self.full, wide=options.max_width >= _WIDE)
+
+
 def _verdict(report: Report) -> Text:
-    errors = sum(finding.severity == "error" for finding in report.findings)
-    warnings = len(report.findings) - errors
-    elements = sum(parameter.value.count for parameter in report.parameters)
-    size = f"{count(len(report.layers), 'layer')}, {count(elements, 'parameter')}"
-    if errors:
-        more = f" and {count(warnings, 'warning')}" if warnings else ""
-        head = Text(f"{report.model} is not healthy: {count(errors, 'error')}{more}.", style="bold red")
-    elif warnings:
-        head = Text(f"{report.model} has {count(warnings, 'warning')}.", style="bold yellow")
-    elif not _backward(report):
-        head = Text(
-            f"{report.model}: no fault found forward; backward was not measured.", style="bold yellow"
-        )
-    else:
-        head = Text(f"{report.model} is healthy.", style="bold green")
-    return Text.assemble(head, f" {size}.")
+    outcome = verdict(report)
+    return Text.assemble((outcome.sentence, _TONE[outcome.tone]), f" {outcome.size}.")
 
 
-def _backward(report: Report) -> bool:
-    return any(layer.gradient is not None for layer in report.layers)
+def finding_block(
+    finding: Finding, *, mark: Text | str = "", more: Sequence[tuple[str, str]] = ()
+) -> RenderableType:
+    """Return one finding as its title and layers, and below them what was measured, the cause and the cure.
 
-
-def _finding(finding: Finding) -> RenderableType:
+    Args:
+        finding: the finding.
+        mark: stands before the title.
+        more: further lines after what was measured, each a word and a sentence.
+    """
     style = _STYLE.get(finding.severity, "bold")
     head = Text.assemble(
-        (f"{finding.code} ", style), (finding.title, style), "  ", (collapsed(finding.where), "bold")
+        mark, (f"{finding.code} ", style), (finding.title, style), "  ", (collapsed(finding.where), "bold")
     )
     measured = Text(f"{finding.measure}: {number(finding.effect)}")
     if finding.interval is not None:
@@ -86,25 +92,14 @@ def _finding(finding: Finding) -> RenderableType:
     rows.add_column(style="dim", no_wrap=True)
     rows.add_column(overflow="fold")
     rows.add_row("measured", measured)
+    for word, sentence in more:
+        rows.add_row(word, Text(sentence))
     rows.add_row("cause", Text(finding.cause))
     rows.add_row("cure", Text(finding.cure, style="green"))
     return Group(head, Padding(rows, (0, 0, 0, 6)))
 
 
-def _fine(report: Report) -> Text:
-    found = {finding.code for finding in report.findings}
-    broken = "GI107" in found
-    fine = [
-        words
-        for codes, words in _JUDGED
-        # A layer of NaN has no moments, so nothing about signals was judged.
-        if not found & set(codes) and not (broken and words in ("forward signal", "gradients", "units alive"))
-        if words != "gradients" or _backward(report)
-    ]
-    return Text(", ".join(fine) if fine else "nothing else could be judged")
-
-
-def _table(report: Report, *, full: bool) -> RenderableType:
+def _table(report: Report, *, full: bool, wide: bool) -> RenderableType:
     layers = report.layers
     chosen = range(len(layers)) if full else _that_matter(report)
     table = Table(box=None, pad_edge=False, header_style="dim", padding=(0, 2, 0, 0))
@@ -119,13 +114,17 @@ def _table(report: Report, *, full: bool) -> RenderableType:
     if full:
         table.add_column("zeros", justify="right", no_wrap=True)
     table.add_column("dead", justify="right", no_wrap=True)
+    more = [column for column in _MORE if wide and any(column[1](layer) != "–" for layer in layers)]
+    for title, _ in more:
+        table.add_column(title, justify="right", no_wrap=True)
     named = {name for finding in report.findings for name in finding.where}
     before = -1
     for index in chosen:
         if index != before + 1:
             table.add_row("", Text(f"… {index - before - 1} more", style="dim", no_wrap=True))
         before = index
-        table.add_row(*_cells(layers[index], full=full), style="bold" if layers[index].name in named else "")
+        cells = [*_cells(layers[index], full=full), *(cell(layers[index]) for _, cell in more)]
+        table.add_row(*cells, style="bold" if layers[index].name in named else "")
     if before != len(layers) - 1:
         table.add_row("", Text(f"… {len(layers) - 1 - before} more", style="dim"))
     return Group(Rule(style="dim"), table)
@@ -149,6 +148,27 @@ def _cells(layer: LayerSignal, *, full: bool) -> tuple[str | Text, ...]:
         *((f"{layer.zeros:.0%}",) if full else ()),
         "–" if layer.dead is None else f"{layer.dead}/{layer.units}",
     )
+
+
+def _against_theory(layer: LayerSignal) -> str:
+    """The measured second moment over the predicted one; marked where it leaves its band."""
+    expected, measured = layer.predicted, layer.output
+    if expected is None or measured.nonfinite or not expected.value > 0:
+        return "–"
+    outside = not expected.low <= measured.second_moment <= expected.high
+    return f"{'! ' if outside else ''}×{number(measured.second_moment / expected.value)}"
+
+
+def _rank(layer: LayerSignal) -> str:
+    return "–" if layer.rank is None else f"{number(layer.rank)}/{layer.rows or '?'}"
+
+
+# Columns for wide terminals: title and cell.
+_MORE: Final[tuple[tuple[str, Callable[[LayerSignal], str]], ...]] = (
+    ("of theory", _against_theory),
+    ("corr", lambda layer: number(layer.correlation)),
+    ("rank", _rank),
+)
 
 
 def _varies(layer: LayerSignal) -> str:

@@ -14,7 +14,7 @@ from goodinit.records import PlanRecord, RowRecord
 from goodinit.report.folding import fold
 from goodinit.report.words import count, shape, units
 
-__all__ = ["folded", "plan_table"]
+__all__ = ["folded", "plan_table", "short_initializer"]
 
 _FLOAT = re.compile(r"(?<![\w.])\d+\.\d+(?:e[-+]?\d+)?")
 # How a row's `why` begins where someone decided against the recipe's rule.
@@ -44,6 +44,7 @@ def plan_table(plan: PlanRecord, *, full: bool = False) -> RenderableType:
     parts: list[RenderableType] = [
         Text.assemble((f"Plan of {plan.model}", "bold"), f" by recipe {plan.recipe}.")
     ]
+    parts += [Text(f"Note: {note}", style="dim") for note in plan.notes]
     if special:
         parts += [Text(""), Text("Kept or overridden", style="bold yellow"), _rows(special, full=full)]
     if usual:
@@ -78,7 +79,7 @@ def _rows(rows: Sequence[RowRecord], *, full: bool) -> RenderableType:
         if row.aliases:
             more = f" +{len(row.aliases) - 1}" if len(row.aliases) > 1 else ""
             label.append(f" = {row.aliases[0]}{more}", style="not bold")
-        entries.setdefault((_short(row.initializer), _fans(row), row.why), []).append(label)
+        entries.setdefault((short_initializer(row.initializer), _fans(row), row.why), []).append(label)
     parts: list[RenderableType] = []
     for (initializer, fans, why), labels in entries.items():
         what = "" if initializer == "Keep()" and why else f"{initializer}{', ' if fans else ''}{fans}"
@@ -87,10 +88,10 @@ def _rows(rows: Sequence[RowRecord], *, full: bool) -> RenderableType:
     return Group(*parts)
 
 
-def _short(initializer: str) -> str:
+def short_initializer(initializer: str) -> str:
     """Return an initializer with its numbers cut to four digits and without words that say nothing.
 
-    >>> _short("Normal(mean=0.0, std=0.17677669529663687)")
+    >>> short_initializer("Normal(mean=0.0, std=0.17677669529663687)")
     'Normal(std=0.1768)'
     """
     text = _FLOAT.sub(lambda found: f"{float(found.group()):.4g}", initializer)

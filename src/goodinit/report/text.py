@@ -8,9 +8,10 @@ from typing import Any
 from rich.console import Console, RenderableType
 
 from goodinit.errors import WrongTypeError
-from goodinit.records import PlanRecord, Report, Verification
+from goodinit.records import PlanRecord, Report, SinceBaseline, Verification
 from goodinit.report.health import health
 from goodinit.report.plan import plan_table
+from goodinit.report.since import since_baseline
 from goodinit.report.verification import verification
 
 __all__ = ["renderable", "to_text"]
@@ -20,10 +21,10 @@ _WIDTH = 100
 
 
 def renderable(record: Any, *, full: bool = False) -> RenderableType:
-    """Return a Rich renderable for a report, a plan or a verification.
+    """Return a Rich renderable for a report, a plan, a verification or a comparison with a baseline.
 
     Args:
-        record: a `Report`, `PlanRecord` or `Verification`.
+        record: a `Report`, `PlanRecord`, `Verification` or `SinceBaseline`.
         full: show every layer or row instead of those that matter.
 
     Raises:
@@ -39,8 +40,10 @@ def renderable(record: Any, *, full: bool = False) -> RenderableType:
         return plan_table(record, full=full)
     if isinstance(record, Verification):
         return verification(record, full=full)
+    if isinstance(record, SinceBaseline):
+        return since_baseline(record)
     raise WrongTypeError(
-        f"record: expected a Report, PlanRecord or Verification, got {type(record).__name__}"
+        f"record: expected a Report, PlanRecord, Verification or SinceBaseline, got {type(record).__name__}"
     )
 
 
@@ -48,7 +51,7 @@ def to_text(record: Any, *, width: int | None = None, full: bool = False) -> str
     """Return a record as plain text without colour or control characters.
 
     Args:
-        record: a `Report`, `PlanRecord` or `Verification`.
+        record: a `Report`, `PlanRecord`, `Verification` or `SinceBaseline`.
         width: columns; 100 if None.
         full: show every layer or row instead of those that matter.
 

@@ -28,7 +28,7 @@ def units(value: float | None) -> str:
     >>> units(1024.0), units(4.5), units(None)
     ('1,024', '4.5', '–')
     """
-    if value is not None and value == int(value):
+    if value is not None and math.isfinite(value) and value == int(value):
         return f"{int(value):,}"
     return number(value)
 

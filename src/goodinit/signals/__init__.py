@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from goodinit.signals.check import check
 from goodinit.signals.diagnose import diagnose
+from goodinit.signals.monitor import Monitor, Writer
 from goodinit.signals.probe import Probe, probe
 
-__all__ = ["Probe", "check", "diagnose", "probe"]
+__all__ = ["Monitor", "Probe", "Writer", "check", "diagnose", "probe"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 from goodinit.records import Finding
-from goodinit.signals.cures import initialization
+from goodinit.signals.cures import INITIALIZATION
 from goodinit.signals.probe import Probe
 
 __all__ = ["judge_broken"]
@@ -38,7 +38,18 @@ def judge_broken(probe: Probe) -> tuple[Finding, ...]:
                 origin.name,
                 origin.output.nonfinite,
                 f"NaN or infinity first appears in the output of '{origin.name}' ({origin.kind}); {why}.",
-                initialization(probe) if broken else f"run '{origin.name}' alone in float32 on its input",
+                INITIALIZATION if broken else f"run '{origin.name}' alone in float32 on its input",
+            ),
+        )
+    if probe.broken:
+        return (
+            _finding(
+                probe.model,
+                probe.broken,
+                f"The model's own output holds {probe.broken} NaN or infinite values though all layers are "
+                "finite, "
+                "so an operation after the last layer made them.",
+                "run what follows the last layer alone in float32 on its input",
             ),
         )
     back = [layer for layer in probe.layers if layer.gradient is not None and layer.gradient.nonfinite]

@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 import platform
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import nn
 
-from goodinit.records import Report
+from goodinit.graph.examples import in_words
+from goodinit.records import JacobianSpectrum, Report
 from goodinit.signals.diagnose import diagnose, remarks
-from goodinit.signals.probe import probe
+from goodinit.signals.jacobian import jacobian_spectrum
+from goodinit.signals.objective import split_batch
+from goodinit.signals.origins import traced_back
+from goodinit.signals.patterns import inspected
+from goodinit.signals.prediction import predictions, with_predictions
+from goodinit.signals.probe import Probe, probe
 
 __all__ = ["check"]
 
@@ -20,8 +27,11 @@ def check(
     model: nn.Module,
     batch: Any = None,
     *,
+    batches: Iterable[Any] | None = None,
     loss: Callable[..., Any] | None = None,
     seed: int = 0,
+    predict: bool = True,
+    jacobian: bool = False,
 ) -> Report:
     """Measure one forward and one backward pass and say what is wrong, how strongly, and the cure.
 
@@ -29,10 +39,15 @@ def check(
         model: any module with materialised parameters; it is left exactly as it was.
         batch: as for `probe`; None makes one from the first layer.
         loss: as for `probe`; None differentiates a random linear functional.
+        batches: as for `probe`: several batches instead of one.
         seed: of everything random in the measurement.
+        predict: whether to set what theory expects beside what was measured, for the price of a
+            few more forward passes. Without it, slow drifts over depth are found less surely.
+        jacobian: whether to estimate the singular values of the input–output Jacobian, for the
+            price of some hundred more passes.
 
     Returns:
-        The report; `report.healthy` is True where nothing was found.
+        The report; `report.healthy` is True where nothing was found but notes.
 
     Raises:
         ExampleError: if the model rejects the batch, or none can be made.
@@ -41,14 +56,44 @@ def check(
     >>> check(nn.Sequential(nn.Linear(8, 16), nn.ReLU(), nn.Linear(16, 2))).healthy
     True
     """
-    seen = probe(model, batch, loss=loss, seed=seed)
+    given = list(batches) if batches is not None else None
+    seen = probe(model, batch, batches=given, loss=loss, seed=seed)
+    first = given[0] if given else batch
+    seen = replace(seen, parameters=inspected(model, seen.parameters))
+    notes = [*seen.notes]
+    if predict:
+        seen, trouble = _predicted(seen, model, first, loss, seed)
+        notes += trouble
+    found = traced_back(diagnose(seen), seen, model, first, loss, seed)
     return Report(
         model=seen.model,
         batch=seen.batch,
         loss=seen.loss,
         layers=seen.layers,
         parameters=seen.parameters,
-        findings=diagnose(seen),
-        notes=(*seen.notes, *remarks(seen)),
+        findings=found,
+        notes=(*notes, *remarks(seen)),
         versions={"torch": torch.__version__, "python": platform.python_version()},
+        attention=seen.attention,
+        jacobians=_jacobians(model, first, loss, seed) if jacobian else (),
+        effective_depth=seen.effective_depth,
     )
+
+
+def _predicted(
+    seen: Probe, model: nn.Module, batch: Any, loss: Callable[..., Any] | None, seed: int
+) -> tuple[Probe, list[str]]:
+    """Return the measurement with predictions beside it, and what went wrong with them."""
+    if any(layer.output.nonfinite for layer in seen.layers):
+        return seen, []
+    try:
+        found = predictions(model, split_batch(batch, loss)[0], seed=seed)
+    except Exception as error:  # a measurement stands without theory beside it
+        return seen, [f"Theory could not follow this model ({in_words(error)}), so nothing is predicted."]
+    return replace(seen, layers=with_predictions(seen.layers, found)), []
+
+
+def _jacobians(
+    model: nn.Module, batch: Any, loss: Callable[..., Any] | None, seed: int
+) -> tuple[JacobianSpectrum, ...]:
+    return (jacobian_spectrum(model, split_batch(batch, loss)[0], seed=seed),)

@@ -8,7 +8,26 @@ from dataclasses import dataclass
 from itertools import combinations, pairwise
 from statistics import median
 
-__all__ = ["Noise", "Trend", "noise", "trend"]
+__all__ = [
+    "Effect",
+    "Noise",
+    "Trend",
+    "allowed",
+    "effect",
+    "expected",
+    "factor",
+    "interval",
+    "noise",
+    "severity",
+    "trend",
+]
+
+# Factors of the second moment that healthy networks show beyond chance, from simulation over the families
+# of tests/signals/test_calibration.py. `steady` holds for both halves of the depth, which a polynomial drift
+# (tanh with Xavier: 1/depth) or one step at a pooling layer does not; it needs enough points to have halves.
+_STEADY, _STEADY_POINTS = 20.0, 8
+_TOTAL, _TOTAL_POINTS = 1e4, 4
+_ENDS = 1e6
 
 # Relative variance that one layer of n units adds to a second moment is c/n, with c = E[φ⁴]/E[φ²]² − 1 of the
 # units it sums: 5 for ReLU of a normal, 2 for linear, less for bounded ones. Hanin and Nica 2019, Theorem 1.
@@ -110,3 +129,70 @@ def trend(values: Sequence[float]) -> Trend:
 
 def _slope(logs: Sequence[float]) -> float:
     return median((logs[j] - logs[i]) / (j - i) for i, j in combinations(range(len(logs)), 2))
+
+
+@dataclass(frozen=True)
+class Effect:
+    """A change beyond chance and beyond what healthy networks show; logarithms."""
+
+    size: float
+    noise: Noise
+    slack: float
+
+
+def effect(
+    values: Sequence[float],
+    units: Sequence[int],
+    loose: float,
+    *,
+    chance: Noise | None = None,
+    steady_points: int = _STEADY_POINTS,
+) -> Effect | None:
+    """Return the change over depth if it is more than chance and healthy design explain.
+
+    Args:
+        values: second moments along the way, positive.
+        units: of each layer passed, for `noise`.
+        loose: factor by which the allowed change is widened.
+        chance: instead of what `noise` gives.
+        steady_points: how many points a steady course needs.
+    """
+    change = trend(values)
+    chance = noise(units, values) if chance is None else chance
+    tests = [(change.ends, change.ends, _ENDS)]
+    if change.points >= _TOTAL_POINTS:
+        tests.insert(0, (change.total, change.total, _TOTAL))
+    if change.points >= steady_points:
+        tests.insert(0, (change.steady, change.total, _STEADY))
+    for size, reported, most in tests:
+        slack = math.log(most * loose)
+        if not chance.low - slack <= size <= chance.high + slack:
+            return Effect(reported, chance, slack)
+    return None
+
+
+def factor(log: float) -> float:
+    """Return e^log, kept within float64's range."""
+    return math.exp(min(max(log, -700.0), 700.0))
+
+
+def interval(found: Effect) -> tuple[float, float]:
+    """Return the effect's factor less and plus what chance adds."""
+    spread = found.noise.high - found.noise.mean
+    return factor(found.size - spread), factor(found.size + spread)
+
+
+def expected(found: Effect) -> tuple[float, float]:
+    """Return the factors that chance and healthy design explain."""
+    return factor(found.noise.low - found.slack), allowed(found)
+
+
+def allowed(found: Effect) -> float:
+    """Return the largest factor that chance and healthy design explain."""
+    return factor(found.noise.high + found.slack)
+
+
+def severity(found: Effect) -> str:
+    """Return "error" where such signals are lost when added to others, else "warning"."""
+    # 2⁻²⁴ is float32's rounding unit: a std ratio beyond it is lost.
+    return "error" if abs(found.size) > 2 * 24 * math.log(2) else "warning"

@@ -6,12 +6,21 @@ from collections.abc import Sequence
 
 from goodinit.records import Finding, LayerSignal, ParameterSignal
 from goodinit.signals.broken import judge_broken
+from goodinit.signals.causes import judge_causes
+from goodinit.signals.copied import judge_copies
+from goodinit.signals.endings import judge_endings
+from goodinit.signals.idle import judge_idle
+from goodinit.signals.mixing import judge_mixing
+from goodinit.signals.precision import judge_precision
 from goodinit.signals.probe import Probe
+from goodinit.signals.recurring import judge_recurrence
 from goodinit.signals.travel import judge_information, judge_travel, points
 from goodinit.signals.units import judge_units
-from goodinit.signals.values import copies, judge_values, unused, zero_weights
+from goodinit.signals.values import judge_values, zero_weights
 
 __all__ = ["diagnose", "remarks"]
+
+_GRAVITY = ("error", "warning", "note")
 
 
 def diagnose(probe: Probe) -> tuple[Finding, ...]:
@@ -21,7 +30,7 @@ def diagnose(probe: Probe) -> tuple[Finding, ...]:
         probe: from `goodinit.signals.probe`.
 
     Returns:
-        Findings, errors before warnings; empty for a healthy model. The codes are
+        Findings, errors before warnings before notes; none but notes for a healthy model. The codes are
         described in the documentation, one section each.
 
     >>> import torch
@@ -32,14 +41,23 @@ def diagnose(probe: Probe) -> tuple[Finding, ...]:
     >>> [finding.code for finding in diagnose(probe(model))]
     ['GI101', 'GI107']
     """
+    broken = judge_broken(probe)
+    travel = (*judge_information(probe), *judge_travel(probe))
     found = (
         *judge_values(probe),
-        *judge_broken(probe),
-        *judge_information(probe),
-        *judge_travel(probe),
+        *broken,
+        *travel,
+        *judge_causes(probe, travel),
         *judge_units(probe),
+        *judge_mixing(probe),
+        *judge_recurrence(probe),
+        *judge_endings(probe),
+        *judge_precision(probe),
+        *judge_copies(probe),
+        # Behind NaN gradients say nothing.
+        *(() if broken else judge_idle(probe)),
     )
-    return tuple(sorted(found, key=lambda finding: finding.severity != "error"))
+    return tuple(sorted(found, key=lambda finding: _GRAVITY.index(finding.severity)))
 
 
 def remarks(probe: Probe) -> tuple[str, ...]:
@@ -50,13 +68,6 @@ def remarks(probe: Probe) -> tuple[str, ...]:
             f"All zeros: {_names(zeros)}. A usual choice for a last layer or the end of a residual branch; "
             "what lies before gets no gradient from it in the first step. If nobody chose it, initialise it."
         )
-    if groups := copies(probe):
-        notes.append(
-            f"Different weights hold equal values, such as {_names(groups[0])}: copied or set by a formula, "
-            "not drawn."
-        )
-    if idle := unused(probe):
-        notes.append(f"No gradient can reach {_names(idle)}: unused in this forward pass.")
     cut = [p for p in points(probe.layers) if p.gradient is not None and p.gradient.second_moment == 0]
     if cut:
         notes.append(f"The gradient is zero at {_names(cut)}; those layers were not judged backward.")

@@ -13,7 +13,8 @@ __all__ = [
     "cuts_to_zero",
     "is_embedding",
     "is_norm",
-    "saturated_share",
+    "saturated",
+    "saturates",
     "unit_dimension",
 ]
 
@@ -97,17 +98,19 @@ _SATURATED: Final[dict[str, Callable[[torch.Tensor], torch.Tensor]]] = {
 }
 
 
-def saturated_share(kind: str, module: nn.Module | None, output: torch.Tensor) -> float | None:
-    """Return the share of elements whose derivative is under 1 % of the largest, or None."""
+def saturates(kind: str) -> bool:
+    """Is this an activation that `saturated` can judge?"""
+    name = _plain(kind)
+    return name in ("hardtanh", "relu6") or name.removesuffix("activation") in _SATURATED
+
+
+def saturated(kind: str, module: nn.Module | None, output: torch.Tensor) -> torch.Tensor | None:
+    """Return where the derivative is under 1 % of the largest; None where the question makes no sense."""
     name = _plain(kind)
     rule = _SATURATED.get(name.removesuffix("activation"))
     if name == "hardtanh":
         low, high = getattr(module, "min_val", -1.0), getattr(module, "max_val", 1.0)
-        outside = (output <= low) | (output >= high)
-    elif name == "relu6":
-        outside = output >= 6
-    elif rule is not None:
-        outside = rule(output.detach().float())
-    else:
-        return None
-    return float(outside.double().mean())
+        return (output <= low) | (output >= high)
+    if name == "relu6":
+        return output >= 6
+    return None if rule is None else rule(output.detach().float())

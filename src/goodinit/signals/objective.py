@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from goodinit.errors import ArgumentError, ExampleError, WrongTypeError
-from goodinit.signals.nested import describe, floating
+from goodinit.graph.nested import describe, floating
 
 __all__ = ["Objective", "objective", "split_batch", "takes_target"]
 

@@ -1,8 +1,8 @@
-"""Measure one forward and one backward pass, and leave no trace in the model."""
+"""Measure forward and backward passes, and leave no trace in the model."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any
@@ -11,13 +11,17 @@ import torch
 from torch import nn
 
 from goodinit.errors import ArgumentError, ExampleError, TensorError, WrongTypeError
+from goodinit.graph.examples import Example, given, in_words, none_fits, proposals
+from goodinit.graph.nested import floating, map_tensors, tensors
 from goodinit.graph.places import unwrapped
-from goodinit.records import LayerSignal, Moments, ParameterSignal
-from goodinit.signals.batches import Example, given, proposals
-from goodinit.signals.moments import flat_real, moments, varying_part
-from goodinit.signals.nested import floating, map_tensors, tensors
+from goodinit.records import AttentionSignal, LayerSignal, Moments, ParameterSignal
+from goodinit.signals.layers import Tallies
+from goodinit.signals.measuring import Vectors, fetch, measuring, merge
+from goodinit.signals.moments import as_moments, sums, varying_part
 from goodinit.signals.objective import Objective, objective, split_batch
-from goodinit.signals.recorder import Recorder, canonical
+from goodinit.signals.outcome import Outcome
+from goodinit.signals.parameters import ParameterTallies, effective_depth
+from goodinit.signals.recorder import Recorder
 from goodinit.signals.structure import structure
 from goodinit.signals.untouched import accelerators, kept_generators, kept_model
 
@@ -28,12 +32,15 @@ _PAIR = ". If this is (inputs, targets), pass a loss of (output, target) as well
 
 @dataclass(frozen=True)
 class Probe:
-    """What one forward and one backward pass showed.
+    """What forward and backward passes over one or more batches showed.
 
     `batch` says in words what went in, `structure` which building blocks the graph
     holds ("attention", "normalised", "recurrent", "residual"), `input` the moments of
     the first floating input, `input_varying` how much of the first input's second
-    moment differs from sample to sample, and `notes` what else is worth knowing.
+    moment differs from sample to sample, `effective_depth` how many layers take part
+    in learning, and `notes` what else is worth knowing. `broken` counts elements of the
+    model's own output that are NaN or plus infinity; `baseline` is the loss of outputs that
+    are all zero, where the target holds numbers of `classes` classes.
     """
 
     model: str
@@ -45,16 +52,23 @@ class Probe:
     input: Moments | None = None
     input_varying: float | None = None
     notes: tuple[str, ...] = ()
+    attention: tuple[AttentionSignal, ...] = ()
+    effective_depth: float | None = None
+    batches: int = 1
+    broken: int = 0
+    baseline: float | None = None
+    classes: int | None = None
 
 
 def probe(
     model: nn.Module,
     batch: Any = None,
     *,
+    batches: Iterable[Any] | None = None,
     loss: Callable[..., Any] | None = None,
     seed: int = 0,
 ) -> Probe:
-    """Measure every layer's output and gradient in one forward and one backward pass.
+    """Measure every layer's output and gradient in one forward and one backward pass for each batch.
 
     Without a loss the gradient starts from a random linear functional
     L = Σ_t ⟨v_t, y_t⟩ of the outputs y_t with v_t iid N(0, 1): each output element
@@ -62,9 +76,14 @@ def probe(
     the factor by which gradients grew on their way to it. A model that returns a
     scalar ``loss`` itself (transformers, given labels) has that differentiated.
 
+    Several batches are measured one after the other and merged: moments are those of
+    all their elements, a unit is dead where it is zero in all of them, and what
+    compares samples (`varying`, `correlation`, `rank`) is the mean over batches. Every
+    batch is differentiated on its own.
+
     The model is left as it was, also after an exception: parameters, `.grad`,
-    buffers, modes, flags, hooks and all random generators. It runs in the mode
-    (train or eval) that it is in.
+    buffers, attributes, modes, flags, hooks and all random generators. It runs in the
+    mode (train or eval) that it is in, and inside the caller's ``torch.autocast``.
 
     Args:
         model: any module with materialised parameters.
@@ -72,6 +91,8 @@ def probe(
             keyword arguments; the pair (inputs, targets), inputs being any of these,
             if the loss takes two arguments; or None to make one from the first layer
             (standard normal values, uniform token ids).
+        batches: instead of `batch`, several of them: a list, a DataLoader or any other
+            iterable, of which every item is used.
         loss: ``loss(output)`` or ``loss(output, target)``, returning a scalar tensor.
         seed: of the made batch, the random functional and the model's own randomness
             (dropout).
@@ -80,13 +101,16 @@ def probe(
         The measurements, layers in order of execution.
 
     Raises:
-        ExampleError: if the model rejects the batch, or none can be made.
+        ExampleError: if the model rejects a batch, or none can be made.
         TensorError: if parameters hold no values (meta device, lazy modules).
-        ArgumentError, WrongTypeError: if the loss returns no scalar tensor.
+        ArgumentError, WrongTypeError: if the loss returns no scalar tensor, or the
+            batches are none.
 
     >>> seen = probe(nn.Sequential(nn.Linear(8, 16), nn.ReLU()))
     >>> [layer.kind for layer in seen.layers]
     ['Linear', 'ReLU']
+    >>> probe(nn.Linear(8, 16), batches=[torch.randn(4, 8), torch.randn(2, 8)]).layers[0].output.count
+    96
     """
     if not isinstance(model, nn.Module):
         raise WrongTypeError(f"model: expected a torch.nn.Module, got {type(model).__name__}")
@@ -94,37 +118,124 @@ def probe(
         raise ArgumentError(f"seed: expected an integer from 0 to 2**63 - 1, got {seed!r}")
     model = unwrapped(model)
     _materialised(model)
-    inputs, target, has_target = split_batch(batch, loss)
     versions = [parameter._version for parameter in model.parameters()]
+    passes = _Passes(model, loss, seed)
     with (
         kept_model(model),
         kept_generators(seed, accelerators(model)),
         torch.inference_mode(False),
         torch.enable_grad(),
         _eager(model),
+        _differentiable_recurrence(model),
     ):
-        recorder, output, example, entries = _forward(model, inputs, seed)
-        chosen = objective(output, loss, target, has_target, seed)
-        blocks = structure(tensor for _, tensor in floating(output))
-        gradients = _backward(model, chosen, entries)
+        for each in _batches(batch, batches):
+            passes.run(each)
+        parameters = passes.parameters.signals()
+    layers = passes.layers.layers()
     notes = []
-    if not any(call.gradient is not None for call in recorder.calls):
+    if not any(layer.gradient is not None for layer in layers):
         notes.append("No gradient reached any layer, so the backward pass could not be judged.")
     if [parameter._version for parameter in model.parameters()] != versions:
         notes.append("The model's own forward pass wrote to its parameters.")
-    fed = [tensor for _, tensor in tensors((example.args, example.kwargs))]
-    entered = [tensor for _, tensor in floating((example.args, example.kwargs))]
+    count = len(passes.losses)
+    given = [number for number in passes.losses if number is not None]
     return Probe(
         model=type(model).__name__,
-        batch=f"{example.words()}, {example.origin}",
-        loss=chosen.loss,
-        layers=recorder.signals(),
-        parameters=_parameters(model, gradients),
-        structure=blocks,
-        input=moments(entered[0]) if entered else None,
-        input_varying=varying_part(fed[0]) if fed else None,
+        batch=f"{passes.words}{f' and {count - 1} more batches' if count > 1 else ''}",
+        loss=sum(given) / len(given) if given else None,
+        layers=layers,
+        parameters=parameters,
+        structure=tuple(sorted(passes.structure)),
+        input=as_moments(passes.entered["sums"]) if passes.entered else None,
+        input_varying=passes.varying(),
         notes=tuple(notes),
+        attention=passes.layers.attention(),
+        effective_depth=effective_depth(parameters),
+        batches=count,
+        broken=passes.outcome.broken,
+        baseline=passes.outcome.baseline,
+        classes=passes.outcome.classes,
     )
+
+
+def _batches(batch: Any, batches: Iterable[Any] | None) -> Iterator[Any]:
+    """Yield the one batch, or each of several."""
+    if batches is None:
+        yield batch
+        return
+    if batch is not None:
+        raise ArgumentError("batches: give either one batch or batches=..., not both")
+    # A tensor or a mapping can be iterated too, into things that are no batches.
+    if isinstance(batches, torch.Tensor | Mapping | str) or not isinstance(batches, Iterable):
+        raise WrongTypeError(
+            f"batches: expected a list or another iterable of batches, got {type(batches).__name__}; "
+            "pass a single batch as the second argument"
+        )
+    found = False
+    for each in batches:
+        if each is None:
+            raise WrongTypeError("batches: holds None; leave `batches` out to have a batch made")
+        found = True
+        yield each
+    if not found:
+        raise ArgumentError("batches: is empty; give at least one batch, or none to have one made")
+
+
+class _Passes:
+    """Runs batch after batch and keeps what they add up to."""
+
+    def __init__(self, model: nn.Module, loss: Callable[..., Any] | None, seed: int) -> None:
+        self.model, self.loss, self.seed = model, loss, seed
+        self.layers, self.parameters = Tallies(), ParameterTallies(model)
+        self.structure: set[str] = set()
+        self.losses: list[float | None] = []
+        self.entered: Vectors = {}
+        self.outcome = Outcome()
+        self.words = ""
+        self._varying: list[tuple[float, int]] = []
+
+    def run(self, batch: Any) -> None:
+        """Measure one batch, forward and backward."""
+        inputs, target, has_target = split_batch(batch, self.loss)
+        recorder, output, example, entries = _forward(self.model, inputs, self.seed)
+        try:
+            chosen = objective(output, self.loss, target, has_target, self.seed + len(self.losses))
+            self.outcome.absorb(output, self.loss, target, has_target, inputs)
+            self.structure.update(structure(tensor for _, tensor in floating(output)))
+            # From here on only the graph holds activations, and it lets go of them as it is used up.
+            del output
+            recorder.remember()
+            gradients = _backward(self.model, chosen, entries)
+            self.layers.absorb(recorder)
+        finally:
+            recorder.close()
+        self.parameters.absorb(gradients)
+        self.words = self.words or f"{example.words()}, {example.origin}"
+        self.losses.append(chosen.loss)
+        self._look_at((example.args, example.kwargs))
+
+    def varying(self) -> float | None:
+        """Return the varying part of the first input, mean over samples."""
+        samples = sum(count for _, count in self._varying)
+        return sum(part * count for part, count in self._varying) / samples if samples else None
+
+    def _look_at(self, fed: Any) -> None:
+        first = next((tensor for _, tensor in tensors(fed)), None)
+        if first is not None and (part := varying_part(first)) is not None:
+            self._varying.append((part, first.shape[0]))
+        if entered := floating(fed):
+            with measuring(entered[0][1].device):
+                found: Vectors = {"sums": sums(entered[0][1])}
+            fetch([found])
+            merge(self.entered, found)
+
+
+def _differentiable_recurrence(model: nn.Module) -> AbstractContextManager[Any]:
+    """Let recurrent layers in eval mode run without cuDNN, which cannot differentiate them."""
+    stuck = any(isinstance(module, nn.RNNBase) and not module.training for module in model.modules())
+    if stuck and any(device.type == "cuda" for device in accelerators(model)):
+        return torch.backends.cudnn.flags(enabled=False)
+    return nullcontext()
 
 
 def _eager(model: nn.Module) -> AbstractContextManager[Any]:
@@ -160,36 +271,24 @@ def _forward(model: nn.Module, inputs: Any, seed: int) -> tuple[Recorder, Any, E
         for prepare in (_differentiable, _plain):
             recorder = Recorder(model)
             (args, kwargs), entries = prepare((example.args, example.kwargs))
+            recorder.entered((args, kwargs))
             try:
                 with recorder.recording():
                     output = model(*args, **kwargs)
             except Exception as error:
+                recorder.close()
                 refusal = error
             else:
                 return recorder, output, example, entries
         tried.append(example.words())
         failure = failure or refusal
-    name = type(model).__name__
-    if inputs is not None:
-        raise ExampleError(
-            f"batch: {name} rejected it ({tried[0]}): {_words(failure)}. Pass what model(...) takes: "
-            "a tensor, a tuple of positional arguments or a dict of keyword arguments"
-            f"{_PAIR if isinstance(inputs, list | tuple) and len(inputs) == 2 else ''}"
-        ) from failure
-    attempts = (
-        f"tried {'; '.join(tried[:6])}{' and more' if len(tried) > 6 else ''}"
-        if tried
-        else "found no first layer"
-    )
-    reason = f"; the first attempt ended with {_words(failure)}" if failure is not None else ""
+    if inputs is None:
+        raise none_fits("batch", model, tried, failure) from failure
     raise ExampleError(
-        f"batch: could not make one for {name}: {attempts}{reason}. Pass one: batch=tensor, a tuple of "
-        "positional arguments, or a dict of keyword arguments"
+        f"batch: {type(model).__name__} rejected it ({tried[0]}): {in_words(failure)}. Pass what model(...) "
+        "takes: a tensor, a tuple of positional arguments or a dict of keyword arguments"
+        f"{_PAIR if isinstance(inputs, list | tuple) and len(inputs) == 2 else ''}"
     ) from failure
-
-
-def _words(error: Exception | None) -> str:
-    return f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
 
 
 def _differentiable(values: Any) -> tuple[Any, list[torch.Tensor]]:
@@ -227,35 +326,7 @@ def _backward(
         found = torch.autograd.grad(chosen.roots, wanted, chosen.cotangents, allow_unused=True)
     except RuntimeError as error:
         raise ExampleError(
-            f"the backward pass of {type(model).__name__} failed: {_words(error)}. If a layer overwrites "
+            f"the backward pass of {type(model).__name__} failed: {in_words(error)}. If a layer overwrites "
             "in place what its gradient needs, or uses reentrant checkpointing, turn that off to check it"
         ) from error
     return {id(p): g for p, g in zip(trainable, found[: len(trainable)], strict=True)}
-
-
-def _parameters(model: nn.Module, gradients: dict[int, torch.Tensor | None]) -> tuple[ParameterSignal, ...]:
-    owners = dict(model.named_modules())
-    signals = []
-    for name, parameter in model.named_parameters():
-        if not (parameter.is_floating_point() or parameter.is_complex()):
-            continue
-        gradient = gradients.get(id(parameter))
-        flat = flat_real(parameter)
-        size, count = flat.abs(), max(flat.numel(), 1)
-        finite = size[torch.isfinite(size)]
-        tiny = (finite > 0) & (finite < torch.finfo(flat.dtype).tiny)
-        signals.append(
-            ParameterSignal(
-                name=canonical(name),
-                shape=tuple(parameter.shape),
-                dtype=str(parameter.dtype).removeprefix("torch."),
-                trainable=parameter.requires_grad,
-                value=moments(parameter),
-                gradient=None if gradient is None else moments(gradient),
-                largest=float(finite.max()) if finite.numel() else 0.0,
-                kind=type(owners[name.rpartition(".")[0]]).__name__.removeprefix("Parametrized"),
-                zeros=int((size == 0).sum()) / count,
-                subnormal=int(tiny.sum()) / count,
-            )
-        )
-    return tuple(signals)

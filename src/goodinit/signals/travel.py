@@ -4,27 +4,25 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from itertools import pairwise
 
 from goodinit.records import Finding, LayerSignal
 from goodinit.signals.cures import travel_cure
-from goodinit.signals.depth import Noise, noise, trend
+from goodinit.signals.depth import Effect, Noise, effect, expected, factor, interval, noise, severity, trend
 from goodinit.signals.kinds import is_embedding, is_norm
 from goodinit.signals.probe import Probe
 
-__all__ = ["backward_points", "judge_information", "judge_travel", "points", "share"]
+__all__ = ["backward_points", "judge_information", "judge_travel", "looseness", "points", "share"]
 
-# Factors of the second moment that healthy networks show beyond chance, from simulation over the families
-# of tests/signals/test_calibration.py. `steady` holds for both halves of the depth, which a polynomial drift
-# (tanh with Xavier: 1/depth) or one step at a pooling layer does not; it needs enough points to have halves.
-_STEADY, _STEADY_POINTS = 20.0, 8
-_TOTAL, _TOTAL_POINTS = 1e4, 4
-_ENDS = 1e6
 # One layer whose weights are off, compared with what entered the network.
 _JUMP = 1e5
 # Residual sums, norms and attention change scales between kinds of points by construction.
 _LOOSER = 30.0
+# A course foretold needs predictions at this many points and this share of them, and a measured change of
+# this
+# share of its logarithm.
+_PREDICTED_POINTS, _PREDICTED_SHARE, _AGREED = 8, 0.8, 0.5
+_BY_THEORY = ", as theory expects it of these weights"
 # A gradient below this lost its digits on the way; a square of float32 cannot be smaller than 2e-90.
 _UNDERFLOW = 1e-60
 _SMALLEST = 1e-90
@@ -68,144 +66,154 @@ def backward_points(layers: Sequence[LayerSignal]) -> tuple[tuple[LayerSignal, f
     return tuple(reversed(kept))
 
 
-@dataclass(frozen=True)
-class _Effect:
-    """A change beyond chance and beyond what healthy networks show; logarithms."""
-
-    size: float
-    noise: Noise
-    allowed: float
-
-
-def _effect(values: Sequence[float], units: Sequence[int], loose: float) -> _Effect | None:
-    """Return the change over depth if it is more than chance and healthy design explain."""
-    change, chance = trend(values), noise(units, values)
-    tests = [(change.ends, change.ends, _ENDS)]
-    if change.points >= _TOTAL_POINTS:
-        tests.insert(0, (change.total, change.total, _TOTAL))
-    if change.points >= _STEADY_POINTS:
-        tests.insert(0, (change.steady, change.total, _STEADY))
-    for size, reported, allowed in tests:
-        slack = math.log(allowed * loose)
-        if not chance.low - slack <= size <= chance.high + slack:
-            return _Effect(reported, chance, slack)
-    return None
-
-
-def _jump(layers: Sequence[LayerSignal], entered: float, loose: float) -> _Effect | None:
+def _jump(layers: Sequence[LayerSignal], entered: float, loose: float) -> Effect | None:
     """Return the change from the input to the output if a single layer's scale is off."""
     chance = noise([layer.units for layer in layers])
     slack = math.log(_JUMP * loose)
     grown = math.log(layers[-1].output.second_moment / entered)
     if grown > chance.high + slack:
-        return _Effect(grown, chance, slack)
+        return Effect(grown, chance, slack)
     # A small last layer is a usual choice, so what fades is judged before it.
     faded = math.log(layers[-2].output.second_moment / entered)
-    return _Effect(faded, chance, slack) if faded < chance.low - slack else None
+    return Effect(faded, chance, slack) if faded < chance.low - slack else None
 
 
 def judge_travel(probe: Probe) -> tuple[Finding, ...]:
     """Compare second moments across depth with what finite width and healthy design allow."""
-    loose = _LOOSER if probe.structure else 1.0
+    loose = looseness(probe)
     found = []
     forward = [layer for layer in points(probe.layers) if layer.output.second_moment > 0]
     if len(forward) >= 2:
         sizes = [layer.output.second_moment for layer in forward]
+        units = [layer.units for layer in forward[1:]]
         entered = probe.input.second_moment if probe.input is not None else 0.0
-        effect = _effect(sizes, [layer.units for layer in forward[1:]], loose) or _jump(
-            forward, entered if entered > 0 else sizes[0], loose
-        )
-        if effect is not None:
-            found.append(_forward_finding(forward, effect, travel_cure(probe)))
+        measured = effect(sizes, units, loose) or _jump(forward, entered if entered > 0 else sizes[0], loose)
+        told = [None if layer.predicted is None else layer.predicted.value for layer in forward]
+        change = measured or _foretold(told, sizes, units, loose)
+        if change is not None:
+            found.append(_forward_finding(forward, change, travel_cure(probe), measured is None))
     backward = backward_points(probe.layers)
     if len(backward) >= 2:
-        effect = _backward_effect(backward, loose)
-        if effect is not None:
-            found.append(_backward_finding(backward, effect, travel_cure(probe)))
+        measured = _backward_effect(backward, loose)
+        change = measured or _backward_foretold(backward, loose)
+        if change is not None:
+            found.append(_backward_finding(backward, change, travel_cure(probe), measured is None))
     return tuple(found)
 
 
-def _backward_effect(backward: Sequence[tuple[LayerSignal, float]], loose: float) -> _Effect | None:
+def looseness(probe: Probe) -> float:
+    """Return the factor by which what is allowed is widened for this model's building blocks."""
+    return _LOOSER if probe.structure else 1.0
+
+
+def _backward_effect(backward: Sequence[tuple[LayerSignal, float]], loose: float) -> Effect | None:
     # Towards the input. Per element a gradient keeps its size under fan_out scaling, summed over a
     # layer under fan_in scaling; only what both measures show is no matter of shapes.
     units = [layer.units for layer, _ in backward[:-1]]
     turned = backward[::-1]
-    each = _effect([size for _, size in turned], units, loose)
-    summed = _effect([size * _elements(layer) for layer, size in turned], units, loose)
+    each = effect([size for _, size in turned], units, loose)
+    summed = effect([size * _elements(layer) for layer, size in turned], units, loose)
+    return _common(each, summed)
+
+
+def _common(each: Effect | None, summed: Effect | None) -> Effect | None:
     if each is None or summed is None or (each.size > 0) != (summed.size > 0):
         return None
-    return min(each, summed, key=lambda effect: abs(effect.size))
+    return min(each, summed, key=lambda change: abs(change.size))
+
+
+def _foretold(
+    told: Sequence[float | None], sizes: Sequence[float], units: Sequence[int], loose: float
+) -> Effect | None:
+    """Return the change that theory expects of just these weights, where the measurement agrees.
+
+    A prediction has no noise of finite width, so that a drift that chance could hide in
+    the measurement is found in every draw.
+
+    Args:
+        told: predicted second moments, None where there is none.
+        sizes: measured ones.
+        units: of each layer passed.
+        loose: as in `effect`.
+    """
+    pairs = [
+        (value, size) for value, size in zip(told, sizes, strict=True) if value is not None and value > 0
+    ]
+    if len(pairs) < max(_PREDICTED_POINTS, _PREDICTED_SHARE * len(sizes)):
+        return None
+    change = effect([value for value, _ in pairs], units, loose, chance=Noise(0.0, 0.0))
+    if change is None or trend([size for _, size in pairs]).total / change.size < _AGREED:
+        return None
+    return Effect(change.size, Noise(0.0, noise(units, sizes).std), change.slack)
+
+
+def _backward_foretold(backward: Sequence[tuple[LayerSignal, float]], loose: float) -> Effect | None:
+    turned = backward[::-1]
+    units = [layer.units for layer, _ in backward[:-1]]
+    sizes = [size for _, size in turned]
+    told = [
+        None if layer.predicted_gradient is None else layer.predicted_gradient.value for layer, _ in turned
+    ]
+    areas = [_elements(layer) for layer, _ in turned]
+    summed = [None if value is None else value * area for value, area in zip(told, areas, strict=True)]
+    return _common(
+        _foretold(told, sizes, units, loose),
+        _foretold(summed, [size * area for size, area in zip(sizes, areas, strict=True)], units, loose),
+    )
 
 
 def _elements(layer: LayerSignal) -> float:
     return math.prod(layer.shape) / max(layer.shape[0], 1) if layer.shape else 1.0
 
 
-def _factor(log: float) -> float:
-    return math.exp(min(max(log, -700.0), 700.0))
-
-
-def _interval(effect: _Effect) -> tuple[float, float]:
-    spread = effect.noise.high - effect.noise.mean
-    return _factor(effect.size - spread), _factor(effect.size + spread)
-
-
-def _expected(effect: _Effect) -> tuple[float, float]:
-    return _factor(effect.noise.low - effect.allowed), _factor(effect.noise.high + effect.allowed)
-
-
-def _course(effect: _Effect, layers: Sequence[LayerSignal], sizes: Sequence[float]) -> str:
+def _course(change: Effect, layers: Sequence[LayerSignal], sizes: Sequence[float]) -> str:
     """Say how the change came about: at one layer, or evenly."""
     steps = [math.log(after / before) for before, after in pairwise(sizes)]
-    largest = max(steps, key=lambda step: step * math.copysign(1.0, effect.size), default=0.0)
-    if largest * math.copysign(1.0, effect.size) > abs(effect.size) / 2:
+    largest = max(steps, key=lambda step: step * math.copysign(1.0, change.size), default=0.0)
+    if largest * math.copysign(1.0, change.size) > abs(change.size) / 2:
         at = steps.index(largest)
-        return (
-            f"by a factor of {_factor(largest):.3g} between '{layers[at].name}' and '{layers[at + 1].name}'"
-        )
-    per_layer = _factor(effect.size / max(len(steps), 1))
+        return f"by a factor of {factor(largest):.3g} between '{layers[at].name}' and '{layers[at + 1].name}'"
+    per_layer = factor(change.size / max(len(steps), 1))
     return f"by a factor of {per_layer:.3g} per layer over {len(layers)} layers"
 
 
-def _severity(effect: _Effect) -> str:
-    # 2⁻²⁴ is float32's rounding unit: a std ratio beyond it is lost when such signals are added.
-    return "error" if abs(effect.size) > 2 * 24 * math.log(2) else "warning"
-
-
-def _forward_finding(layers: Sequence[LayerSignal], effect: _Effect, cure: str) -> Finding:
+def _forward_finding(layers: Sequence[LayerSignal], change: Effect, cure: str, told: bool) -> Finding:
     first, last = layers[0], layers[-1]
-    vanishing = effect.size < 0
+    vanishing = change.size < 0
     sizes = [layer.output.second_moment for layer in layers]
-    course = _course(effect, layers, sizes)
+    course = _course(change, layers, sizes)
     return Finding(
         code="GI102" if vanishing else "GI103",
         title="Vanishing signal" if vanishing else "Exploding signal",
-        severity=_severity(effect),
+        severity=severity(change),
         where=(first.name, last.name),
-        measure="second moment of layer outputs, last over first",
-        effect=_factor(effect.size),
-        interval=_interval(effect),
-        expected=_expected(effect),
+        measure=f"second moment of layer outputs, last over first{_BY_THEORY if told else ''}",
+        effect=factor(change.size),
+        interval=interval(change),
+        expected=expected(change),
         cause=f"The second moment changes {course}, from {sizes[0]:.2e} to {sizes[-1]:.2e}: the weights "
         f"are too {'small' if vanishing else 'large'} for their fan-in and activation.",
         cure=cure,
     )
 
 
-def _backward_finding(backward: Sequence[tuple[LayerSignal, float]], effect: _Effect, cure: str) -> Finding:
+def _backward_finding(
+    backward: Sequence[tuple[LayerSignal, float]], change: Effect, cure: str, told: bool
+) -> Finding:
     turned = backward[::-1]
     sizes = [size for _, size in turned]
-    course = _course(effect, [layer for layer, _ in turned], sizes)
-    vanishing = effect.size < 0
+    course = _course(change, [layer for layer, _ in turned], sizes)
+    vanishing = change.size < 0
     return Finding(
         code="GI104" if vanishing else "GI105",
         title="Vanishing gradient" if vanishing else "Exploding gradient",
-        severity=_severity(effect),
+        severity=severity(change),
         where=(backward[0][0].name, backward[-1][0].name),
-        measure="second moment of gradients at layer outputs, first layer over last",
-        effect=_factor(effect.size),
-        interval=_interval(effect),
-        expected=_expected(effect),
+        measure="second moment of gradients at layer outputs, first layer over "
+        f"last{_BY_THEORY if told else ''}",
+        effect=factor(change.size),
+        interval=interval(change),
+        expected=expected(change),
         cause=f"On the way back the gradient's second moment changes {course}, from {sizes[0]:.2e} to "
         f"{sizes[-1]:.2e}: weight scale times activation slope is {'below' if vanishing else 'above'} one.",
         cure=cure,

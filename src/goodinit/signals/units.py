@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 
 from goodinit.records import Finding, LayerSignal
-from goodinit.signals.cures import initialization
+from goodinit.signals.cures import INITIALIZATION
 from goodinit.signals.kinds import is_norm
 from goodinit.signals.probe import Probe
 from goodinit.signals.travel import share
@@ -37,7 +37,7 @@ def judge_units(probe: Probe) -> tuple[Finding, ...]:
     """
     dead = [layer for layer in probe.layers if _too_many_dead(layer, probe)]
     flat = [layer for layer in probe.layers if layer.saturated is not None and layer.saturated > _SATURATED]
-    cure = initialization(probe)
+    cure = INITIALIZATION
     return (*_dead_finding(dead, cure), *_flat_finding(flat, cure))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import random
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,38 +13,51 @@ from torch import nn
 
 __all__ = ["accelerators", "kept_generators", "kept_model"]
 
+# Containers of a module that a forward pass may write to; they are restored to the same contents.
+_KEPT = (
+    *("_parameters", "_buffers", "_modules", "_non_persistent_buffers_set"),
+    *("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks"),
+    *("_forward_hooks_with_kwargs", "_forward_pre_hooks_with_kwargs", "_forward_hooks_always_called"),
+)
+
 
 @contextmanager
 def kept_model(model: nn.Module) -> Iterator[None]:
-    """Restore buffers, modes, flags and hooks on leaving, after an exception too.
+    """Restore buffers, modes, flags, hooks and attributes on leaving, after an exception too.
 
     Parameters are not copied (that would double the memory): nothing here writes to
     them. Gradients are asked for with `torch.autograd.grad`, which leaves `.grad`
-    and everything hooked to its accumulation alone.
+    and everything hooked to its accumulation alone. Attributes are put back by
+    reference: a list or an object that the model changes inside stays changed.
     """
     modules = list(model.modules())
-    training = [module.training for module in modules]
-    buffers = [dict(module._buffers) for module in modules]
-    extra = [set(module._non_persistent_buffers_set) for module in modules]
+    held = [
+        (
+            module,
+            dict(vars(module)),
+            {name: copy.copy(vars(module)[name]) for name in _KEPT if name in vars(module)},
+        )
+        for module in modules
+    ]
     copies: dict[int, tuple[torch.Tensor, torch.Tensor]] = {}
-    for held in buffers:
-        for buffer in held.values():
-            if buffer is not None and id(buffer) not in copies:
-                copies[id(buffer)] = (buffer, buffer.detach().clone())
+    for buffer in (buffer for module in modules for buffer in module._buffers.values()):
+        if buffer is not None and id(buffer) not in copies:
+            copies[id(buffer)] = (buffer, buffer.detach().clone())
     flags = [(parameter, parameter.requires_grad) for parameter in model.parameters()]
     try:
         yield
     finally:
         with torch.no_grad():
-            for buffer, copy in copies.values():
-                if buffer.shape != copy.shape:
-                    buffer.resize_(copy.shape)
-                buffer.copy_(copy)
-        for module, mode, held, short in zip(modules, training, buffers, extra, strict=True):
-            module.training = mode
-            module._buffers.clear()
-            module._buffers.update(held)
-            module._non_persistent_buffers_set = short
+            for buffer, kept in copies.values():
+                if buffer.shape != kept.shape:
+                    buffer.resize_(kept.shape)
+                buffer.copy_(kept)
+        for module, attributes, contents in held:
+            vars(module).clear()
+            vars(module).update(attributes)
+            for name, content in contents.items():
+                attributes[name].clear()
+                attributes[name].update(content)
         for parameter, flag in flags:
             if parameter.requires_grad != flag:
                 parameter.requires_grad_(flag)

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from itertools import pairwise
+
 from goodinit.records import Finding, ParameterSignal
-from goodinit.signals.cures import initialization
+from goodinit.signals.cures import INITIALIZATION
 from goodinit.signals.probe import Probe
 
-__all__ = ["copies", "judge_values", "unused", "zero_weights"]
+__all__ = ["judge_values", "zero_weights"]
 
 # No initialization in use gives values this large; what torch.empty finds in memory often does.
 _ABSURD = 1e6
@@ -38,7 +41,7 @@ def judge_values(probe: Probe) -> tuple[Finding, ...]:
                 interval=None,
                 expected=(0.0, 0.0),
                 cause=f"'{name}' {reason}{more}.",
-                cure=initialization(probe),
+                cure=INITIALIZATION,
             )
         )
     equal = [p.name for p in probe.parameters if _all_equal(p)]
@@ -55,10 +58,72 @@ def judge_values(probe: Probe) -> tuple[Finding, ...]:
                 expected=(0.0, 0.0),
                 cause=f"Every element of '{equal[0]}' is the same, so all its units compute the same, "
                 "receive the same gradient and stay equal.",
-                cure=initialization(probe),
+                cure=INITIALIZATION,
             )
         )
-    return tuple(found)
+    return (*found, *_equal_rows(probe, equal), *_padding(probe))
+
+
+def _equal_rows(probe: Probe, told: Sequence[str]) -> tuple[Finding, ...]:
+    """Find weights some of whose units equal others, beyond those told of already."""
+    shuffled = _before_shuffle(probe)
+    some = [
+        p
+        for p in probe.parameters
+        if p.trainable and p.equal_units > 1 and p.name not in told and p.name not in shuffled
+    ]
+    if not some:
+        return ()
+    worst = max(some, key=lambda p: p.equal_units)
+    return (
+        Finding(
+            code="GI110",
+            title="Units that start equal",
+            severity="warning",
+            where=tuple(p.name for p in some),
+            measure=f"units of '{worst.name}' whose weights equal another unit's",
+            effect=float(worst.equal_units),
+            interval=None,
+            expected=(0.0, 0.0),
+            cause=f"{worst.equal_units} units of '{worst.name}' have the weights of another unit, element by "
+            "element: they compute the same, and only the layers after them can part them.",
+            cure=INITIALIZATION,
+        ),
+    )
+
+
+def _before_shuffle(probe: Probe) -> set[str]:
+    """Return the weights whose units a pixel shuffle spreads over space: equal ones are a known choice."""
+    names = set()
+    for before, after in pairwise(probe.layers):
+        if "pixelshuffle" in after.kind.lower().replace("_", ""):
+            names |= {before.name, f"{before.name}.weight"}
+    return names
+
+
+def _padding(probe: Probe) -> tuple[Finding, ...]:
+    """Find embeddings whose padding row is not zero."""
+    some = [p for p in probe.parameters if p.padding is not None and p.padding > 0]
+    if not some:
+        return ()
+    worst = max(some, key=lambda p: p.padding or 0.0)
+    return (
+        Finding(
+            code="GI118",
+            title="Padding row not zero",
+            severity="warning",
+            where=tuple(p.name for p in some),
+            measure=f"second moment of the padding row of '{worst.name}'",
+            effect=worst.padding or 0.0,
+            interval=None,
+            expected=(0.0, 0.0),
+            cause=f"The padding row of '{worst.name}' holds values, which padding then adds to every sum "
+            "over "
+            "a sequence; it gets no gradient, so it stays so. A fill of the whole table overwrites its "
+            "zeros.",
+            cure="with torch.no_grad(): embedding.weight[embedding.padding_idx].zero_()",
+        ),
+    )
 
 
 def _reason(parameter: ParameterSignal) -> str:
@@ -88,23 +153,3 @@ def _all_equal(parameter: ParameterSignal) -> bool:
 def zero_weights(probe: Probe) -> tuple[ParameterSignal, ...]:
     """Return the trainable matrices that are all zeros: often intended, worth a remark."""
     return tuple(p for p in probe.parameters if p.trainable and len(p.shape) >= 2 and p.zeros == 1.0)
-
-
-def copies(probe: Probe) -> tuple[tuple[ParameterSignal, ...], ...]:
-    """Return groups of different matrices that hold the same values, by their moments.
-
-    Equal mean, second moment and maximum in float64 cannot be chance for random draws.
-    """
-    groups: dict[tuple[object, ...], list[ParameterSignal]] = {}
-    for p in probe.parameters:
-        if len(p.shape) >= 2 and p.value.std > 0:
-            key = (p.shape, p.value.mean, p.value.second_moment, p.largest)
-            groups.setdefault(key, []).append(p)
-    return tuple(tuple(group) for group in groups.values() if len(group) > 1)
-
-
-def unused(probe: Probe) -> tuple[ParameterSignal, ...]:
-    """Return the trainable parameters that no gradient can reach, if any gradient was measured."""
-    if not any(p.gradient is not None for p in probe.parameters):
-        return ()
-    return tuple(p for p in probe.parameters if p.trainable and p.gradient is None)

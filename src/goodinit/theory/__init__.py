@@ -29,10 +29,13 @@ if TYPE_CHECKING:
         shape_fans,
     )
     from goodinit.theory.finite_width import finite_width_fluctuation
+    from goodinit.theory.forecasting import Forecast, forecast
     from goodinit.theory.gains import gain
-    from goodinit.theory.gaussian import ActivationMoments, GatedMoments, gated_moments, moments
+    from goodinit.theory.gated import GatedMoments, gated_moments
+    from goodinit.theory.gaussian import ActivationMoments, moments
     from goodinit.theory.mean_field import Phase, chi_par, chi_perp, phase, q_map, q_star, q_trajectory
-    from goodinit.theory.operating import OperatingPoint, operating_point
+    from goodinit.theory.mirrored import MirroredPoint, mirrored_point
+    from goodinit.theory.operating import OperatingPoint, end_correlation, operating_point
 
 _HOME = {
     "Activation": "activations",
@@ -53,10 +56,15 @@ _HOME = {
     "linear_fans": "fans",
     "shape_fans": "fans",
     "finite_width_fluctuation": "finite_width",
+    "Forecast": "forecasting",
+    "forecast": "forecasting",
+    "MirroredPoint": "mirrored",
+    "mirrored_point": "mirrored",
+    "end_correlation": "operating",
     "gain": "gains",
     "ActivationMoments": "gaussian",
-    "GatedMoments": "gaussian",
-    "gated_moments": "gaussian",
+    "GatedMoments": "gated",
+    "gated_moments": "gated",
     "moments": "gaussian",
     "OperatingPoint": "operating",
     "operating_point": "operating",
@@ -75,7 +83,9 @@ __all__ = [
     "CriticalPoint",
     "DepthScales",
     "Fans",
+    "Forecast",
     "GatedMoments",
+    "MirroredPoint",
     "OperatingPoint",
     "Phase",
     "activation",
@@ -91,10 +101,13 @@ __all__ = [
     "critical_point",
     "depth_scales",
     "embedding_fans",
+    "end_correlation",
     "finite_width_fluctuation",
+    "forecast",
     "gain",
     "gated_moments",
     "linear_fans",
+    "mirrored_point",
     "moments",
     "operating_point",
     "phase",

@@ -311,7 +311,15 @@ def _from_module(module: nn.Module) -> Activation:
             f"activation {kind.__name__} has parameters on the meta device, so it has no values; "
             "give it on a real device, or give its name"
         )
-    twin = copy.deepcopy(module).to(device="cpu", dtype=torch.float64).requires_grad_(False)
+    try:
+        twin = copy.deepcopy(module).to(device="cpu", dtype=torch.float64)
+    except Exception as error:  # a module may hold anything
+        raise ArgumentError(
+            f"activation {kind.__name__} cannot be copied to float64 ({type(error).__name__}: {error}); "
+            "give an elementwise function of one tensor"
+        ) from error
+    for item in twin.parameters():  # one by one, because a scripted module takes no requires_grad_
+        item.requires_grad_(False)
     # forward, not __call__: hooks belong to the model, and must not see these points.
     return _from_callable(twin.forward, kind.__name__)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pickle
+import random
 import warnings
 from collections.abc import Callable
 from typing import Any, Literal
@@ -20,6 +22,7 @@ Kind = Literal["torch", "float32", "numpy", "scalar"]
 
 # Fixed arguments on which a callable is looked at; irrational steps keep them off usual kinks.
 _LOOK = np.linspace(-3.0, 3.0, 41) + np.sin(np.arange(41.0)) * 0.05
+_MANY = np.resize(_LOOK, 2**16)  # where a function draws numbers that seldom matter
 
 
 def look(function: Callable[..., Any], label: str) -> tuple[Kind, Array]:
@@ -29,15 +32,27 @@ def look(function: Callable[..., Any], label: str) -> tuple[Kind, Array]:
         ArgumentError: for a function that fails, is random, complex or not elementwise.
     """
     # A random function is refused, and must not have moved the user's generator.
-    with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        return _look(function, label)
+    arrays, python = np.random.get_state(), random.getstate()
+    try:
+        with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return _look(function, label)
+    finally:
+        np.random.set_state(arrays)
+        random.setstate(python)
+
+
+def _generators() -> bytes:
+    """The state of every generator that a function may draw from without saying so."""
+    states = (torch.random.get_rng_state().numpy(), np.random.get_state(), random.getstate())
+    return pickle.dumps(states)
 
 
 def _look(function: Callable[..., Any], label: str) -> tuple[Kind, Array]:
     problems: list[str] = []
     kinds: tuple[Kind, ...] = ("torch", "numpy", "float32", "scalar")
     for kind in ("numpy",) if isinstance(function, np.ufunc) else kinds:
+        before = _generators()
         try:
             first = _raw(function, kind, _LOOK)
         except Exception as error:  # a black box may raise anything
@@ -49,8 +64,9 @@ def _look(function: Callable[..., Any], label: str) -> tuple[Kind, Array]:
                 f"activation {label!r} turned shape {_LOOK.shape} into {values.shape}; it must be "
                 "elementwise. For a gated unit give its name ('swiglu') or use gated_moments"
             )
+        drew = _generators() != before
         again = _as_array(_raw(function, kind, _LOOK), label)
-        if not _same(values, again):
+        if not _same(values, again) or (drew and _differs(function, kind, label)):
             raise ArgumentError(
                 f"activation {label!r} is random: two calls on the same values differ. "
                 "Give it in eval mode, or 'rrelu' or 'dropout', which are averaged exactly"
@@ -62,8 +78,14 @@ def _look(function: Callable[..., Any], label: str) -> tuple[Kind, Array]:
         return kind, values
     raise ArgumentError(
         f"activation {label!r} failed on a float64 tensor and on an array of shape {_LOOK.shape}: "
-        f"{problems[0]}. Give an elementwise function of one tensor"
+        f"{problems[0]}. Give an elementwise function of one tensor; for a gated unit give its name "
+        "('swiglu') or use gated_moments"
     )
+
+
+def _differs(function: Callable[..., Any], kind: Kind, label: str) -> bool:
+    one, other = (_as_array(_raw(function, kind, _MANY), label) for _ in range(2))
+    return not _same(one, other)
 
 
 def _raw(function: Callable[..., Any], kind: Kind, x: Array) -> Any:

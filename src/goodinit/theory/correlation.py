@@ -52,7 +52,7 @@ def correlation_map(
 def correlation_slope(function: ActivationLike, c: float, q: float = 1.0, sigma_w: float = 1.0) -> float:
     """Return the factor for small changes of the correlation, at a fixed point q.
 
-    dc′/dc = σ_w² E[φ′(u₁) φ′(u₂)],  and chi_perp at c = 1
+    dc′/dc = σ_w² E[φ′(u₁) φ′(u₂)],  and chi_perp at c = 1 unless φ is random
 
     Args:
         function: what `activation` takes.
@@ -72,7 +72,7 @@ def correlation_slope(function: ActivationLike, c: float, q: float = 1.0, sigma_
         raise ArgumentError(f"c is {c!r}; a correlation is in [-1, 1]")
     resolved = activation(function)
     moments(resolved, q)
-    if c == 1:
+    if c == 1 and not resolved.random:
         return chi_perp(resolved, q, sigma_w)
     return sigma_w**2 * overlap(resolved, c, q, derivative=True)
 
@@ -80,7 +80,7 @@ def correlation_slope(function: ActivationLike, c: float, q: float = 1.0, sigma_
 def c_star(function: ActivationLike, sigma_w: float, sigma_b: float = 0.0, *, start: float = 1.0) -> float:
     """Return the correlation that two inputs approach with depth.
 
-    c* = c′(c*) at q*; 1 in the ordered phase and on the critical line
+    c* = c′(c*) at q*; 1 in the ordered phase and on the critical line, unless φ is random
 
     Args:
         function: what `activation` takes.
@@ -94,17 +94,18 @@ def c_star(function: ActivationLike, sigma_w: float, sigma_b: float = 0.0, *, st
     >>> c_star("tanh", 0.9, 0.3)
     1.0
 
-    Source: Poole et al. 2016, section 2.2.
+    Source: Poole et al. 2016, section 2.2; Schoenholz et al. 2017, section 5 (dropout).
     """
     resolved = activation(function)
     q = _finite_fixed_point(resolved, sigma_w, sigma_b, start)
-    if chi_perp(resolved, q, sigma_w) <= 1 + 1e-9:
+    # A random φ (dropout) tells even equal inputs apart, so 1 is no fixed point in any phase.
+    if not resolved.random and chi_perp(resolved, q, sigma_w) <= 1 + 1e-9:
         return 1.0
 
     def drift(c: float) -> float:
         return correlation_map(resolved, c, q, sigma_w, sigma_b) - c
 
-    # In the chaotic phase the drift is negative just below 1; the attractor is the next root down.
+    # So, as in the chaotic phase, the drift is negative just below 1: the attractor is the next root down.
     grid = [1 - gap for gap in (1e-6, 1e-4, 0.01, 0.1, 0.3, 0.5, 0.75, 1.0, 1.25, 1.5, 1.75, 2.0)]
     above = 1.0
     for below in grid:
@@ -155,7 +156,7 @@ def depth_scales(
     q = _finite_fixed_point(resolved, sigma_w, sigma_b, start)
     perp = chi_perp(resolved, q, sigma_w)
     c = c_star(resolved, sigma_w, sigma_b, start=start)
-    across = perp if c == 1 else correlation_slope(resolved, c, q, sigma_w)
+    across = correlation_slope(resolved, c, q, sigma_w)
     return DepthScales(_layers(chi_par(resolved, q, sigma_w)), _layers(across), _layers(perp))
 
 

@@ -9,13 +9,14 @@ from dataclasses import dataclass
 from threading import Lock
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from goodinit.errors import ArgumentError
 from goodinit.theory.activations import Activation, ActivationLike, Branch, activation
 from goodinit.theory.sampling import Table, sample
 
-__all__ = ["ActivationMoments", "GatedMoments", "gated_moments", "moments", "raw_moments", "table_of"]
+__all__ = ["ActivationMoments", "moments", "raw_moments", "table_of", "variance"]
 
 Array = NDArray[np.float64]
 
@@ -70,7 +71,9 @@ def moments(function: ActivationLike, q: float = 1.0) -> ActivationMoments:
 
     By Gauss–Legendre panels that are halved until the function is a polynomial on each,
     so that kinks, jumps and narrow features need not be known. Features narrower than
-    1/1600 can be missed. Results are cached.
+    1/1600, or |x|/600 beyond |x| = 16, can be missed. A function that rounds coarsely
+    (float32, bfloat16) is answered with a warning, and `error` says how coarsely.
+    Results are cached.
 
     Args:
         function: what `activation` takes.
@@ -91,10 +94,10 @@ def moments(function: ActivationLike, q: float = 1.0) -> ActivationMoments:
 
     Source: Poole et al. 2016, equation 3; Schoenholz et al. 2017, section 3.
     """
-    found = raw_moments(activation(function), _variance(q))
+    found = raw_moments(activation(function), variance(q))
     if found.error > ACCURACY:
         name = activation(function).name
-        if not found.error <= 1e-3:
+        if not found.error <= 1e-2:
             raise ArgumentError(
                 f"activation {name!r}: the moments at q={q:g} did not converge (relative error up to "
                 f"{found.error:.1e}); it changes too fast or too roughly to integrate. "
@@ -102,13 +105,14 @@ def moments(function: ActivationLike, q: float = 1.0) -> ActivationMoments:
             )
         warnings.warn(
             f"activation {name!r}: the moments at q={q:g} are accurate to {found.error:.0e} only, not 1e-10; "
-            "the function itself rounds coarsely there (float32 inside, or a difference of near equals)",
+            "the function itself rounds coarsely there (float32 inside, or less, or near equals subtracted)",
             stacklevel=2,
         )
     return found
 
 
-def _variance(q: float) -> float:
+def variance(q: float) -> float:
+    """Return q as it is integrated, or raise ArgumentError where it is out of range."""
     if not 0 <= q <= LARGEST_Q:
         raise ArgumentError(f"q is {q!r}; the variance of a pre-activation is in [0, {LARGEST_Q:g}]")
     return max(float(q), SMALLEST_Q)
@@ -215,6 +219,10 @@ def _branch_moments(function: Activation, branch: Branch, q: float) -> Activatio
         fourth = float(p @ (squares * squares))
         derivative_fourth = float(p @ (slopes * slopes))
         rise = _rise(table, part, p, z, q)
+    error = max(value_off, slope_off)
+    if error > ACCURACY:
+        # The panels see only how rough the steps are; that all are rounded one way shows in the values.
+        error = max(error, _grain(function))
     return ActivationMoments(
         q=q,
         mean=float(p @ value),
@@ -224,8 +232,21 @@ def _branch_moments(function: Activation, branch: Branch, q: float) -> Activatio
         derivative_second_moment=derivative,
         derivative_fourth_moment=derivative_fourth if math.isfinite(derivative_fourth) else math.inf,
         slope=rise,
-        error=max(value_off, slope_off),
+        error=error,
     )
+
+
+def _grain(function: Activation) -> float:
+    """Relative error of a square, its root rounded to the coarsest format that holds all values seen."""
+    if not function.fingerprint or len(function.branches) > 1:
+        return 0.0  # one of our own functions
+    values = torch.from_numpy(np.frombuffer(function.fingerprint).copy())
+    if len(values.unique()) < 15:
+        return 0.0  # a step or a bump: few values tell nothing of how they are rounded
+    for coarse in (torch.bfloat16, torch.float16, torch.float32):
+        if torch.equal(values.to(coarse).double(), values):
+            return torch.finfo(coarse).eps
+    return 0.0
 
 
 def _rise(table: Table, part: slice, p: Array, z: Array, q: float) -> float:
@@ -268,63 +289,3 @@ def _unbounded(terms: Array, z: Array, total: float) -> bool:
     """Does the integrand still count where the Gaussian ends? (A total near underflow is all tail.)"""
     far = np.abs(z) > TAIL - 4
     return not math.isfinite(total) or (total > 1e-280 and float(terms[far].sum()) > 1e-12 * total)
-
-
-@dataclass(frozen=True)
-class GatedMoments:
-    """Moments of a gated unit φ(a)·b for a ~ N(0, q_gate), b ~ N(0, q_value), correlation ρ.
-
-    `gate_gradient` is E[(φ′(a) b)²] and `value_gradient` is E[φ(a)²]: the mean squared
-    derivatives by a and by b.
-    """
-
-    mean: float
-    second_moment: float
-    gate_gradient: float
-    value_gradient: float
-
-
-def gated_moments(
-    gate: ActivationLike, q_gate: float = 1.0, q_value: float = 1.0, correlation: float = 0.0
-) -> GatedMoments:
-    """Return the moments of the gated unit φ(a)·b, as in GLU and SwiGLU.
-
-    E[(φ(a) b)²] = q_value · (E[φ²] (1 − ρ²) + ρ² E[φ² z²]) with a = √q_gate z
-
-    Args:
-        gate: the function on the gate, or the name of a gated unit (``"swiglu"``).
-        q_gate: variance of the gate's pre-activation.
-        q_value: variance of the value.
-        correlation: correlation ρ of the two, in [−1, 1]; 0 for weights drawn apart.
-
-    Raises:
-        ArgumentError: if an argument is out of range, or as `moments`.
-
-    >>> round(gated_moments("relu").second_moment, 10)
-    0.5
-
-    Source: Dauphin et al. 2017, equation 1; Shazeer 2020, equation 5; b | a ~ N(ρ√(q_b/q_a) a, (1−ρ²) q_b).
-    """
-    if not -1 <= correlation <= 1:
-        raise ArgumentError(f"correlation is {correlation!r}; give a number in [-1, 1]")
-    inner = activation(gate).ungated()
-    q, r = _variance(q_gate), correlation
-    value_variance = _variance(q_value) if q_value else 0.0
-    moments(inner, q_gate)  # raises or warns where they are not accurate
-    sums = np.zeros(5)
-    s = math.sqrt(q)
-    for branch in inner.branches:
-        table = table_of(inner, branch, q)
-        z = table.x / s
-        p = np.exp(-0.5 * z * z) * (table.weight / (s * math.sqrt(2 * math.pi)))
-        keep = np.abs(z) < TAIL
-        z, p, f, d = z[keep], p[keep], table.value[keep], table.slope[keep]
-        terms = [p @ (f * z), p @ f**2, p @ (f * z) ** 2, p @ d**2, p @ (d * z) ** 2]
-        sums += branch.weight * np.array([float(term) for term in terms])
-    cross, second, second_z, slope, slope_z = (float(item) for item in sums)
-    return GatedMoments(
-        mean=math.sqrt(value_variance) * r * cross,
-        second_moment=value_variance * ((1 - r * r) * second + r * r * second_z),
-        gate_gradient=value_variance * ((1 - r * r) * slope + r * r * slope_z),
-        value_gradient=second,
-    )

@@ -53,13 +53,24 @@ def map_tensors(value: Any, change: Callable[[torch.Tensor], torch.Tensor]) -> A
 
 
 def describe(value: Any) -> str:
-    """Return a short description of the tensors inside: shapes and dtypes.
+    """Return what goes into or comes out of a model in short: types and shapes, names of keywords.
 
-    >>> describe({"x": torch.ones(2, 3)})
-    'x (2, 3) float32'
+    >>> describe(({"x": torch.ones(2, 3)}, None))
+    '{x=float32(2, 3)}, None'
     """
-    parts = [
-        f"{path + ' ' if path else ''}{tuple(tensor.shape)} {str(tensor.dtype).removeprefix('torch.')}"
-        for path, tensor in tensors(value)
-    ]
-    return ", ".join(parts) if parts else f"no tensors ({type(value).__name__})"
+    if isinstance(value, Mapping):
+        return ", ".join(f"{key}={_one(item)}" for key, item in value.items())
+    if isinstance(value, list | tuple):
+        return ", ".join(_one(item) for item in value)
+    return _one(value)
+
+
+def _one(value: Any) -> str:
+    if isinstance(value, torch.Tensor):
+        place = "" if value.device.type in ("cpu", "meta") else f" on {value.device}"
+        return f"{str(value.dtype).removeprefix('torch.')}{tuple(value.shape)}{place}"
+    if isinstance(value, Mapping):
+        return f"{{{describe(value)}}}"
+    if isinstance(value, list | tuple):
+        return f"[{describe(value)}]"
+    return repr(value) if isinstance(value, bool | int | float | str | None) else type(value).__name__

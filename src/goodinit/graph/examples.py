@@ -1,8 +1,8 @@
-"""Make an example batch for a model from the layer that its data meets first."""
+"""Inputs that a model may accept: what the user gave, or made for the layer that data meets first."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any
@@ -10,10 +10,10 @@ from typing import Any
 import torch
 from torch import nn
 
-from goodinit.signals.kinds import is_norm
-from goodinit.signals.nested import describe
+from goodinit.errors import ExampleError
+from goodinit.graph.nested import describe
 
-__all__ = ["Example", "given", "proposals"]
+__all__ = ["Example", "given", "in_words", "none_fits", "proposals"]
 
 # Usual image sides, cheap ones first; 28 and 32 are MNIST and CIFAR, 84 Atari, 224 and up ImageNet models.
 _SIDES = (32, 28, 64, 16, 8, 48, 96, 128, 224, 84, 256, 299, 384)
@@ -31,21 +31,49 @@ class Example:
     origin: str
 
     def words(self) -> str:
-        """Return shapes and dtypes of what goes in."""
-        if not self.kwargs:
-            return describe(self.args[0] if len(self.args) == 1 else self.args)
-        return describe((self.args, self.kwargs) if self.args else self.kwargs)
+        """Return types and shapes of what goes in."""
+        return ", ".join(describe(part) for part in (self.args, self.kwargs) if part)
+
+    def named(self) -> Any:
+        """Return what goes in, for `tensors` to name its parts as a reader would: one alone has no name."""
+        if not self.args:
+            return self.kwargs
+        return self.args[0] if len(self.args) == 1 and not self.kwargs else (*self.args, self.kwargs)
 
 
 def given(batch: Any) -> Example:
     """Turn what the user passed into arguments: a tensor, a tuple or list of them, or a dict of keywords."""
-    from collections.abc import Mapping
-
     if isinstance(batch, Mapping):
         return Example((), {str(key): value for key, value in batch.items()}, "given")
     if isinstance(batch, list | tuple):
         return Example(tuple(batch), {}, "given")
     return Example((batch,), {}, "given")
+
+
+def none_fits(
+    argument: str, model: nn.Module, tried: Sequence[str], failure: Exception | None
+) -> ExampleError:
+    """Return the error for a model that accepts nothing that was made for it.
+
+    Args:
+        argument: the name under which the user can pass one.
+        model: the model.
+        tried: the made examples in words.
+        failure: what the model said to the first of them.
+    """
+    attempts = "found no first layer"
+    if tried:
+        attempts = f"tried {'; '.join(tried[:6])}{' and more' if len(tried) > 6 else ''}"
+    reason = f"; the first attempt ended with {in_words(failure)}" if failure is not None else ""
+    return ExampleError(
+        f"{argument}: could not make one for {type(model).__name__}: {attempts}{reason}. Pass one: "
+        f"{argument}=tensor, a tuple of positional arguments, or a dict of keyword arguments"
+    )
+
+
+def in_words(error: Exception | None) -> str:
+    """Return an error's type and text on one line, cut to 300 characters."""
+    return f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
 
 
 def proposals(model: nn.Module, seed: int) -> Iterator[Example]:
@@ -168,7 +196,7 @@ class _Maker:
             else:
                 yield self.normal(64, module.num_features)
                 yield self.normal(32, module.num_features, 32)
-        elif is_norm(kind) and isinstance(sizes := getattr(module, "normalized_shape", None), tuple):
+        elif isinstance(sizes := getattr(module, "normalized_shape", None), tuple):
             yield self.normal(64, *sizes)
             yield self.normal(16, 32, *sizes)
         elif isinstance(module, nn.GroupNorm):

@@ -1,0 +1,92 @@
+"""How the sizes of activations and of their updates depend on a network's width."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+
+from goodinit.records.form import from_jsonable, to_jsonable
+from goodinit.records.health import Finding
+
+__all__ = ["CoordinateCheck", "CoordinateLayer"]
+
+
+@dataclass(frozen=True)
+class CoordinateLayer:
+    """One layer over all widths. Sizes are root mean squares, geometric means over the seeds.
+
+    A slope is the exponent s in size ∝ width**s, with its interval over the seeds; None where
+    a size is zero or not finite at some width.
+
+    Attributes:
+        name: the layer's canonical name; `kind` its type.
+        output: size of the output at the start, one for each width.
+        change: size of the change of the output after the last step, one for each width.
+        output_slope: exponent of `output`.
+        output_interval: its interval.
+        change_slope: exponent of `change`.
+        change_interval: its interval.
+    """
+
+    name: str
+    kind: str
+    output: tuple[float, ...]
+    change: tuple[float, ...]
+    output_slope: float | None
+    output_interval: tuple[float, float] | None
+    change_slope: float | None
+    change_interval: tuple[float, float] | None
+
+
+@dataclass(frozen=True)
+class CoordinateCheck:
+    """The outcome of `goodinit.coordinate_check`.
+
+    `losses` holds, for each width, the mean loss over the seeds before every step and after
+    the last one. `confidence` is that of the intervals, `tolerance` the slope beyond which
+    an interval counts as a dependence on width.
+    """
+
+    model: str
+    optimizer: str
+    lr: float | None
+    steps: int
+    seeds: int
+    widths: tuple[int, ...]
+    layers: tuple[CoordinateLayer, ...]
+    losses: tuple[tuple[float, ...], ...]
+    findings: tuple[Finding, ...]
+    tolerance: float
+    confidence: float
+
+    @property
+    def healthy(self) -> bool:
+        """True where no layer's updates were found to depend on width."""
+        return not self.findings
+
+    def to_json(self) -> str:
+        """Return the outcome as JSON text; `CoordinateCheck.from_json` reads it back."""
+        return json.dumps({"goodinit": "coordinate_check", **to_jsonable(self)}, indent=2, allow_nan=False)
+
+    @classmethod
+    def from_json(cls, text: str) -> CoordinateCheck:
+        """Rebuild an outcome from `to_json`'s text."""
+        return from_jsonable(cls, json.loads(text))
+
+    def __str__(self) -> str:
+        head = (
+            f"{self.model}, {self.optimizer}, {self.steps} steps, widths {', '.join(map(str, self.widths))}"
+        )
+        lines = [head, "layer: exponent of width of the output, of its change"]
+        for layer in self.layers:
+            first = _slope(layer.output_slope, layer.output_interval)
+            second = _slope(layer.change_slope, layer.change_interval)
+            lines.append(f"  {layer.name}: {first}, {second}")
+        lines += [f"{f.code} {f.title}: {f.cause} Cure: {f.cure}" for f in self.findings]
+        return "\n".join(lines)
+
+
+def _slope(value: float | None, interval: tuple[float, float] | None) -> str:
+    if value is None or interval is None:
+        return "none"
+    return f"{value:+.2f} [{interval[0]:+.2f}, {interval[1]:+.2f}]"

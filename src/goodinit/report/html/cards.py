@@ -1,0 +1,122 @@
+"""Findings as cards: what was measured against what is healthy, the cause, and a cure to copy."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import math
+import re
+from dataclasses import dataclass
+
+from goodinit.records import Finding
+from goodinit.report.html.numbers import interval, prose, scientific
+
+__all__ = ["Card", "Gauge", "card", "docs_address"]
+
+# Names beyond these are one click away.
+_NAMES = 6
+# What can be run within a cure: between backquotes, or a call such as goodinit.initialize(model, "auto").
+_CODE = re.compile(r"`([^`]+)`|((?:goodinit|torch|nn|model|plan)\.[\w.]+\((?:[^()]|\([^()]*\))*\))")
+_PAGE = "findings.md"
+
+
+@dataclass(frozen=True)
+class Gauge:
+    """Places in percent of the width: the healthy range, the interval and the effect itself."""
+
+    effect: float
+    low: float
+    high: float
+    healthy_low: float
+    healthy_high: float
+
+
+@dataclass(frozen=True)
+class Card:
+    """One finding, ready to be set."""
+
+    code: str
+    title: str
+    severity: str
+    names: tuple[str, ...]
+    more: tuple[str, ...]
+    measure: str
+    effect: str
+    interval: str
+    expected: str
+    cause: str
+    cure: str
+    snippets: tuple[str, ...]
+    link: str
+    page: str
+    gauge: Gauge | None
+
+
+def card(finding: Finding, docs: str | None) -> Card:
+    """Return a finding as a card; `docs` is the address of the folder of documentation pages."""
+    snippets = tuple(quoted or call for quoted, call in _CODE.findall(finding.cure))
+    whole = len(snippets) == 1 and finding.cure.strip(" .`") == snippets[0].strip(" .`")
+    page = f"{_PAGE}#{finding.code.lower()}"
+    return Card(
+        code=finding.code,
+        title=finding.title,
+        severity=finding.severity if finding.severity in ("error", "warning") else "warning",
+        names=finding.where[:_NAMES],
+        more=finding.where[_NAMES:],
+        measure=finding.measure,
+        effect=scientific(finding.effect),
+        interval=interval(finding.interval),
+        expected=interval(finding.expected),
+        cause=prose(finding.cause),
+        cure="" if whole else finding.cure,
+        snippets=snippets,
+        link=f"{docs.rstrip('/')}/{page}" if docs else "",
+        page=page,
+        gauge=_gauge(finding),
+    )
+
+
+def docs_address() -> str | None:
+    """Return the address of the documentation that the installed package declares, if it does."""
+    try:
+        urls = importlib.metadata.metadata("goodinit").get_all("Project-URL") or []
+    except importlib.metadata.PackageNotFoundError:  # run from a source tree that nobody installed
+        return None
+    for entry in urls:
+        title, _, address = str(entry).partition(",")
+        if title.strip().lower() == "documentation":
+            return address.strip()
+    return None
+
+
+def _gauge(finding: Finding) -> Gauge | None:
+    """Where effect, interval and healthy range lie on a common scale, logarithmic for positive values."""
+    if finding.expected is None or not math.isfinite(finding.effect):
+        return None
+    low, high = finding.interval or (finding.effect, finding.effect)
+    values = [finding.effect, low, high, *finding.expected]
+    finite = [value for value in values if math.isfinite(value)]
+    positive = [value for value in finite if value > 0]
+    # Ratios spread over decades; what may be zero or negative is shown as it is.
+    log = len(positive) == len(finite) or (
+        min(finite) == 0 and max(positive, default=0) > 100 * min(positive, default=1)
+    )
+    if log and positive:
+        # Zero lies two decades below everything else.
+        floor = max(min(positive) / (100.0 if len(positive) < len(finite) else 1.0), 5e-324)
+        places = [
+            math.log10(max(value, floor)) if math.isfinite(value) else math.copysign(math.inf, value)
+            for value in values
+        ]
+    else:
+        places = values
+    known = [place for place in places if math.isfinite(place)]
+    start, end = min(known), max(known)
+    if not 0 < end - start < math.inf:
+        return None
+    margin = 0.06 * (end - start)
+    start, end = start - margin, end + margin
+
+    def percent(place: float) -> float:
+        return round(100 * min(max((place - start) / (end - start), 0.0), 1.0), 2)
+
+    return Gauge(*(percent(place) for place in places))

@@ -1,0 +1,90 @@
+"""What comes out of the whole model: broken values, and the loss that no logits at all would have."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+
+from goodinit.graph.nested import floating
+
+__all__ = ["Outcome"]
+
+
+@dataclass
+class Outcome:
+    """What several batches showed of the model's own output.
+
+    Attributes:
+        broken: elements that are NaN or plus infinity. Minus infinity is what masks put out.
+        baselines: for each batch the loss of outputs that are all zero, ln C for C classes.
+        classes: number of classes, where the target holds class numbers.
+    """
+
+    broken: int = 0
+    baselines: list[float] = field(default_factory=list)
+    classes: int | None = None
+
+    @property
+    def baseline(self) -> float | None:
+        """The mean baseline; None where there is none."""
+        return sum(self.baselines) / len(self.baselines) if self.baselines else None
+
+    def absorb(
+        self, output: Any, loss: Callable[..., Any] | None, target: Any, has_target: bool, inputs: Any
+    ) -> None:
+        """Look at one batch's output.
+
+        Args:
+            output: of the model.
+            loss: as for `probe`.
+            target: what the loss takes as well, if `has_target`.
+            has_target: whether there is one.
+            inputs: of the model, which may hold labels.
+        """
+        with torch.no_grad():
+            found = [tensor.detach() for _, tensor in floating(output) if tensor.numel()]
+            for tensor in found:
+                values = torch.view_as_real(tensor) if tensor.is_complex() else tensor
+                largest = float(values.max())  # of NaN among others, NaN
+                if math.isnan(largest) or largest == math.inf:
+                    self.broken += int((values.isnan() | (values == math.inf)).sum())
+            if loss is not None and has_target:
+                self._against_nothing(output, loss, target)
+            elif loss is None:
+                self._own(output, inputs)
+
+    def _against_nothing(self, output: Any, loss: Callable[..., Any], target: Any) -> None:
+        if not _class_numbers(target) or not isinstance(output, torch.Tensor) or output.ndim < 2:
+            return
+        try:
+            value = float(loss(torch.zeros_like(output), target))
+        except Exception:  # a loss that takes no such output has no baseline
+            return
+        near = [n for n in (output.shape[1], output.shape[-1]) if n > 1 and abs(math.log(n) - value) < 1e-3]
+        first = target.ndim == output.ndim - 1 and target.shape[1:] == output.shape[2:]
+        classes = near[0] if near else output.shape[1 if first else -1]
+        if math.isfinite(value) and classes > 1:
+            self.baselines.append(value)
+            self.classes = classes
+
+    def _own(self, output: Any, inputs: Any) -> None:
+        """Take the logits of a model that returned its own loss of labels."""
+        parts = output if isinstance(output, Mapping) else vars(output) if hasattr(output, "__dict__") else {}
+        logits, labels = parts.get("logits"), inputs.get("labels") if isinstance(inputs, Mapping) else None
+        if (
+            isinstance(parts.get("loss"), torch.Tensor)
+            and isinstance(logits, torch.Tensor)
+            and _class_numbers(labels)
+        ):
+            classes = logits.shape[-1] if logits.ndim else 1
+            if classes > 1:
+                self.baselines.append(math.log(classes))
+                self.classes = classes
+
+
+def _class_numbers(target: Any) -> bool:
+    return isinstance(target, torch.Tensor) and target.dtype in (torch.int64, torch.int32, torch.uint8)

@@ -1,0 +1,214 @@
+"""What theory expects of every layer's output and gradient, with the band that chance explains."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import nn
+
+from goodinit.errors import ExampleError, WrongTypeError
+from goodinit.graph.examples import Example, given, in_words, none_fits, proposals
+from goodinit.graph.nested import floating, map_tensors, tensors
+from goodinit.graph.places import unwrapped
+from goodinit.records import LayerSignal, Prediction
+from goodinit.signals.expectations import Expected, Follower, returned_with_noise, spread
+from goodinit.signals.recorder import canonical, recorded_modules
+from goodinit.signals.untouched import accelerators, kept_generators, kept_model
+
+__all__ = ["Expectation", "predictions", "with_predictions"]
+
+# Two-sided 3 sigma of a normal is 3e-3 for one layer.
+_SIGMAS = 3.0
+# What interpolation and infinite-width maps leave out, relative: 3 %.
+_FLOOR = 0.03**2
+
+
+@dataclass(frozen=True)
+class Expectation:
+    """What is expected of one call of a layer.
+
+    Attributes:
+        output: of the output's second moment.
+        gradient: of the gradient's second moment, relative to that of the last layer that has one.
+    """
+
+    output: Prediction
+    gradient: Prediction | None
+
+
+@dataclass(frozen=True)
+class _Met:
+    """A layer's output as it was met."""
+
+    key: tuple[str, int]
+    expected: Expected
+
+
+def predictions(model: nn.Module, batch: Any = None, *, seed: int = 0) -> dict[tuple[str, int], Expectation]:
+    """Return the second moments that theory expects of each layer's output and gradient.
+
+    E[y_o²] = Σ_i w_oi² E[x_i²] + b_o² through weights, E[φ²] through activations, 1 through norms,
+    sums over branches, products over gates; and back, E[g_i²] = Σ_o w_oi² E[g_o²] · E[φ′²].
+
+    The model runs once; beside every value a second moment is followed, from the batch's own values
+    and the *measured squares* of the weights: only the signs of the weights are taken to be random
+    and independent. The band holds what finite width scatters (e^(±3√s), s as in
+    `goodinit.theory.finite_width_fluctuation`, for one input: a batch never makes it narrower)
+    and what theory leaves open: how alike positions are that attention or pooling averages over.
+
+    A layer of which theory says nothing (behind a recurrent layer, products of attention logits,
+    functions of a whole vector) is absent; behind the next norm predictions begin again.
+
+    Args:
+        model: any module with materialised parameters, in the mode it is in; left as it was.
+        batch: as for `probe`; None makes the same one.
+        seed: of a made batch and of dropout masks.
+
+    Returns:
+        By name and call (from 0), as `LayerSignal` has them, in order of execution.
+
+    Raises:
+        ExampleError: if the model rejects the batch, or none can be made.
+
+    >>> _ = torch.manual_seed(0)
+    >>> model = nn.Sequential(nn.Linear(64, 512), nn.ReLU(), nn.Linear(512, 512))
+    >>> found = predictions(model)["2", 0].output
+    >>> found.low < model(torch.randn(256, 64)).square().mean().item() < found.high
+    True
+
+    Source: Poole et al. 2016, equation 3 (forward); Schoenholz et al. 2017, section 3 (backward);
+    Hanin and Nica 2020 (finite width).
+    """
+    if not isinstance(model, nn.Module):
+        raise WrongTypeError(f"model: expected a torch.nn.Module, got {type(model).__name__}")
+    model = unwrapped(model)
+    tried: list[str] = []
+    failure: Exception | None = None
+    with kept_model(model), torch.inference_mode(False), _plainly():
+        for example in proposals(model, seed) if batch is None else [given(batch)]:
+            with kept_generators(seed, accelerators(model)):
+                try:
+                    met, ends = _followed(model, example)
+                except Exception as error:
+                    failure = failure or error
+                    tried.append(example.words())
+                else:
+                    return _finished(met, ends)
+    if batch is None:
+        raise none_fits("batch", model, tried, failure) from failure
+    raise ExampleError(
+        f"batch: {type(model).__name__} rejected it ({tried[0]}): {in_words(failure)}. Pass what model(...) "
+        "takes: a tensor, a tuple of positional arguments or a dict of keyword arguments"
+    ) from failure
+
+
+def with_predictions(
+    layers: Sequence[LayerSignal], found: dict[tuple[str, int], Expectation]
+) -> tuple[LayerSignal, ...]:
+    """Return the layers with `predicted` and `predicted_gradient` filled in where theory has them.
+
+    A gradient is predicted relative to that of the last layer that has a prediction.
+
+    Args:
+        layers: measured, as `probe` returns them.
+        found: from `predictions`, for the same batch and seed.
+    """
+    filled = []
+    for layer in layers:
+        expected = found.get((layer.name, layer.call))
+        if expected is None:
+            filled.append(layer)
+        else:
+            filled.append(replace(layer, predicted=expected.output, predicted_gradient=expected.gradient))
+    return tuple(filled)
+
+
+def _plainly() -> ExitStack:
+    """Attention in plain operations, compiled parts eagerly, no autograd of the model's own."""
+    from torch.nn.attention import SDPBackend, sdpa_kernel
+
+    stack = ExitStack()
+    fast = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)
+    stack.callback(torch.backends.mha.set_fastpath_enabled, fast)
+    stack.enter_context(sdpa_kernel(SDPBackend.MATH))
+    return stack
+
+
+def _followed(model: nn.Module, example: Example) -> tuple[list[_Met], list[Expected]]:
+    args, kwargs = map_tensors((example.args, example.kwargs), lambda t: t.detach().clone())
+    follower = Follower(model.parameters(), [tensor for _, tensor in tensors((args, kwargs))])
+    met: list[_Met] = []
+    calls: dict[str, int] = {}
+
+    def hook(name: str) -> Callable[[nn.Module, Any, Any], None]:
+        def note(module: nn.Module, inputs: Any, output: Any) -> None:
+            call = calls.get(name, 0)
+            calls[name] = call + 1
+            tensor = floating(output)[0][1] if floating(output) else None
+            expected = None if tensor is None else follower.expected(tensor)
+            if expected is not None:
+                met.append(_Met((name, call), expected))
+
+        return note
+
+    with ExitStack() as stack:
+        stack.callback(follower.close)
+        for module, name in recorded_modules(model).items():
+            handle = module.register_forward_hook(hook(canonical(name) or type(module).__name__))
+            stack.callback(handle.remove)
+        with torch.no_grad(), follower:
+            output = model(*args, **kwargs)
+        ends = [
+            expected for _, tensor in floating(output) if (expected := follower.expected(tensor)) is not None
+        ]
+    return met, ends
+
+
+def _finished(met: list[_Met], ends: list[Expected]) -> dict[tuple[str, int], Expectation]:
+    usable = [item for item in met if 0 < float(item.expected.q.detach().mean()) < math.inf]
+    back = _back(usable, ends)
+    last = next((at for at in range(len(usable) - 1, -1, -1) if back[at][0] > 0), None)
+    found = {}
+    for at, item in enumerate(usable):
+        x = item.expected
+        own = _FLOOR + x.fuzz + 2 / x.q.numel()
+        output = _band(float(x.q.detach().mean()), spread(x) + own, x.gap, x.gap)
+        gradient = None
+        if last is not None and at <= last and back[at][0] > 0:
+            end = usable[last].expected
+            noise = max(back[at][3] - back[last][3], 0.0) + own + 2 / end.q.numel()
+            value, least, most = (back[at][k] / back[last][k] for k in range(3))
+            gradient = _band(
+                value, noise, math.log(value / min(least, value)), math.log(max(most, value) / value)
+            )
+        found[item.key] = Expectation(output, gradient)
+    return found
+
+
+def _back(usable: list[_Met], ends: list[Expected]) -> list[tuple[float, float, float, float]]:
+    """Return each layer's gradient second moment with its bounds and noise, for one of 1 at every output."""
+    roots = [end.q for end in ends] or [item.expected.q for item in usable[-1:]]
+    roots = [root for root in roots if root.requires_grad]
+    if not roots:
+        return [(0.0, 0.0, 0.0, 0.0)] * len(usable)
+    return returned_with_noise(roots, [item.expected.q for item in usable])
+
+
+def _band(value: float, noise: float, below: float, above: float) -> Prediction:
+    """Return the band of 3 sigma around a mean, widened by what is not known.
+
+    Through many layers the logarithm is close to normal with variance v and a mean of −v/2 (Hanin
+    and Nica 2020); of one narrow layer the mean square is chi-squared with 2/v degrees of freedom,
+    whose lower tail is longer (by Wilson and Hilferty 1931). The wider edge counts.
+    """
+    half = _SIGMAS * math.sqrt(noise)
+    cubed = max(1 - noise / 9 - _SIGMAS * math.sqrt(noise / 9), 0.0) ** 3
+    low = min(math.exp(max(-noise / 2 - half, -700.0)), cubed) * math.exp(-below)
+    high = math.exp(min(max(half - noise / 2, 0.0) + above, 700.0))
+    return Prediction(value, value * low, value * high)
