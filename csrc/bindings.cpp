@@ -53,7 +53,10 @@ bool writable(const Box& box, std::int64_t item) {
     if (box.size[d] == 0) return true;
     reach += (box.size[d] - 1) * box.stride[d];
   }
-  return writable(box.data) && writable(box.data + reach * item);
+  // Memory is protected by pages, none of them smaller than 4096 bytes.
+  char* const last = box.data + reach * item;
+  const bool one_page = reinterpret_cast<std::uintptr_t>(box.data) / 4096 == reinterpret_cast<std::uintptr_t>(last) / 4096;
+  return writable(box.data) && (one_page || writable(last));
 }
 
 void fill_box(std::uintptr_t data, const std::string& type, std::vector<std::int64_t> size,

@@ -19,6 +19,7 @@ from goodinit.rng.writing import Progress, check_fillable, write_
 
 __all__ = ["fill_normal_", "fill_truncated_normal_", "fill_uniform_"]
 
+_LARGEST_SINGLE = float(np.finfo(np.float32).max)
 _Blocks = npt.NDArray[np.uint64]
 
 
@@ -201,7 +202,7 @@ def _number(name: str, value: float) -> float:
 
 
 def _require_finite(double: bool, **arguments: float) -> None:
-    largest = sys.float_info.max if double else float(np.finfo(np.float32).max)
+    largest = sys.float_info.max if double else _LARGEST_SINGLE
     for name, value in arguments.items():
         if abs(value) > largest:
             raise ArgumentError(

@@ -10,7 +10,7 @@ import functools
 import os
 import warnings
 from collections.abc import Callable
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 
@@ -36,10 +36,10 @@ _TYPES = {
 }
 # With a progress callback each thread writes about this many elements between two calls.
 _SLICE = 1 << 20
+_SMALLEST_SLICE = 1 << 17  # csrc/dispatch.cpp, kPerThread
 
 
-@dataclass(frozen=True)
-class Law:
+class Law(NamedTuple):
     """A law and its resolved numbers, as csrc/parameters.hpp names them."""
 
     name: str
@@ -114,7 +114,7 @@ def instruction_set() -> str | None:
 def can_write(tensor: torch.Tensor) -> bool:
     """Whether the kernels can write to the memory of this tensor."""
     return (
-        tensor.device.type == "cpu"
+        tensor.is_cpu
         and tensor.dtype in _TYPES
         and instruction_set() is not None
         and not tensor.is_neg()
@@ -141,7 +141,8 @@ def write_box(
 
     size, stride, global_stride, start = _box(tensor, region)
     count, threads = tensor.numel(), torch.get_num_threads()
-    step = count if progress is None else _SLICE * threads
+    # Few enough calls to cost nothing, and at least eight of them where threads have work for that.
+    step = count if progress is None else max(_SMALLEST_SLICE, min(_SLICE * threads, count // 8))
     for first in range(0, count, step):
         last = min(first + step, count)
         try:
@@ -165,9 +166,7 @@ def write_box(
                 threads,
             )
         except _kernels.ReadOnlyError as error:
-            raise TensorError(
-                f"cannot fill a tensor whose memory is read-only: clone() it first"
-            ) from error
+            raise TensorError("cannot fill a tensor whose memory is read-only: clone() it first") from error
         if progress is not None:
             progress(last - first)
     if not tensor.is_inference():
@@ -183,7 +182,7 @@ def _address(tensor: torch.Tensor) -> int:
 
 def _box(tensor: torch.Tensor, region: Region | None) -> tuple[list[int], list[int], list[int], int]:
     """Sizes, strides in memory and in the global tensor, in as few dimensions as can be; first index."""
-    if region is None and tensor.is_contiguous():
+    if (region is None or region.is_whole) and tensor.is_contiguous():
         return [tensor.numel()], [1], [1], 0
     where = Region.whole(tuple(tensor.shape)) if region is None else region
     start, stride = 0, 1

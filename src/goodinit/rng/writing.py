@@ -167,6 +167,8 @@ def _box_values(box: Region, draw: Draw) -> npt.NDArray[Any]:
 
 
 def _check_address(key: int, stream: int) -> None:
+    if type(key) is int and type(stream) is int and 0 <= key < 2**64 and 0 <= stream < 2**32:
+        return
     for name, value, limit in (("key", key, 64), ("stream", stream, 32)):
         if isinstance(value, bool) or not isinstance(value, int):
             raise WrongTypeError(f"{name} must be an integer, found {type(value).__name__}")
