@@ -46,17 +46,19 @@ bool writable(char* at) {
 #endif
 }
 
-// Where the box begins and ends in memory; the first byte is about to be overwritten in any case.
-bool writable(const Box& box, std::int64_t item) {
-  std::int64_t reach = 0;
-  for (std::size_t d = 0; d < box.size.size(); ++d) {
-    if (box.size[d] == 0) return true;
-    reach += (box.size[d] - 1) * box.stride[d];
-  }
+char* address(const Box& box, std::int64_t position, std::int64_t item) {
+  std::int64_t offset = 0;
+  for (std::size_t d = box.size.size(); d-- > 0; position /= box.size[d]) offset += position % box.size[d] * box.stride[d];
+  return box.data + offset * item;
+}
+
+// The bytes that are tried are about to be overwritten, whatever slices come before and after.
+bool writable(const Box& box, std::int64_t first, std::int64_t last, std::int64_t item) {
+  char* const low = address(box, first, item);
+  char* const high = address(box, last - 1, item);
   // Memory is protected by pages, none of them smaller than 4096 bytes.
-  char* const last = box.data + reach * item;
-  const bool one_page = reinterpret_cast<std::uintptr_t>(box.data) / 4096 == reinterpret_cast<std::uintptr_t>(last) / 4096;
-  return writable(box.data) && (one_page || writable(last));
+  const bool one_page = reinterpret_cast<std::uintptr_t>(low) / 4096 == reinterpret_cast<std::uintptr_t>(high) / 4096;
+  return writable(low) && (one_page || writable(high));
 }
 
 void fill_box(std::uintptr_t data, const std::string& type, std::vector<std::int64_t> size,
@@ -110,7 +112,7 @@ void fill_box(std::uintptr_t data, const std::string& type, std::vector<std::int
       break;
   }
   const std::int64_t item = box.type == Type::float64 ? 8 : box.type == Type::float32 ? 4 : 2;
-  if (!writable(box, item)) throw ReadOnly("the tensor's memory cannot be written");
+  if (!writable(box, first, last, item)) throw ReadOnly("the tensor's memory cannot be written");
   const nb::gil_scoped_release released;
   fill(box, draw, first, last, instruction_set, threads);
 }
