@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from goodinit.records import Report
     from goodinit.signals import Monitor, check, diagnose, probe
     from goodinit.signals.coordinates import coordinate_check
-    from goodinit.signals.jacobian import jacobian_spectrum
+    from goodinit.signals.jacobians.jacobian import jacobian_spectrum
 
 __version__ = "0.1.0"
 
@@ -81,7 +81,7 @@ _HOME = {
     "diagnose": "goodinit.signals",
     "fill_": "goodinit.plans",
     "initialize": "goodinit.plans.build",
-    "jacobian_spectrum": "goodinit.signals.jacobian",
+    "jacobian_spectrum": "goodinit.signals.jacobians.jacobian",
     "plan": "goodinit.plans.build",
     "probe": "goodinit.signals",
     "trace": "goodinit.graph",

@@ -121,3 +121,22 @@ def test_a_recurrence_written_by_hand_is_no_residual_stream(ahead: bool) -> None
     source = graph["h.weight"][0].source
     assert source.activation is not None
     assert source.activation.name == "tanh"
+
+
+@pytest.mark.parametrize("kind", GATES)
+@pytest.mark.parametrize("cell", [False, True])
+def test_torchs_modules_on_meta_are_traced_like_real_ones(kind: str, cell: bool) -> None:
+    x = torch.rand(2, 3) if cell else torch.rand(4, 2, 3)
+
+    def built() -> nn.Module:
+        return getattr(nn, f"{kind}Cell")(3, 5) if cell else getattr(nn, kind)(3, 5, 2, bidirectional=True)
+
+    real = trace(built(), x)
+    with torch.device("meta"):
+        model = built()
+    for example in (x, x.to("meta"), None):
+        found = trace(model, example)
+        assert [use.name for use in found] == [use.name for use in real]
+        assert [use.recurrence for use in found] == [use.recurrence for use in real]
+    assert all(parameter.is_meta for parameter in model.parameters())
+    assert all(weight.is_meta for weight in getattr(model, "_flat_weights", []))

@@ -232,3 +232,19 @@ def test_inference_mode_inside_a_model_hides_nothing() -> None:
 
     use = trace(Inside(), torch.rand(2, 3))["linear.weight"][0]
     assert (use.op, use.fan_in, use.fan_out) == ("matmul", 3.0, 4.0)
+
+
+def test_an_example_is_made_for_a_stem_that_is_registered_behind_its_heads() -> None:
+    class Backwards(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.heads = nn.ModuleList(nn.Linear(6, 3) for _ in range(4))
+            self.stem = nn.Conv2d(1, 6, 3)
+
+        def forward(self, x: Tensor) -> Tensor:
+            x = torch.relu(self.stem(x)).mean((2, 3))
+            return torch.cat([head(x) for head in self.heads], -1)
+
+    graph = trace(Backwards())
+    assert graph.unreached == ()
+    assert graph.example == "float32(32, 1, 32, 32), made for Conv2d 'stem'"

@@ -151,7 +151,7 @@ def test_the_layers_for_which_a_signal_lasts_are_those_announced(
 
     def lasts(by: float = 1.0) -> float:
         counts = []
-        for seed in range(max(8, 2560 // width)):
+        for seed in range(max(8, 1536 // width)):
             made.apply_(model, seed=seed)
             with torch.no_grad():
                 model[0].weight.mul_(by)
@@ -174,7 +174,7 @@ def test_the_gradient_grows_as_announced(function: Scalar, width: int, depth: in
 
     def grows(by: float = 1.0) -> float:
         logs = []
-        for seed in range(16):
+        for seed in range(12):
             made.apply_(model, seed=seed)
             with torch.no_grad():
                 for layer in model[2:-2:2]:

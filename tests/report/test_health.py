@@ -11,7 +11,7 @@ from rich.console import Console
 
 from goodinit.errors import WrongTypeError
 from goodinit.records import Finding, LayerSignal, Moments, ParameterSignal, Report
-from goodinit.report import to_text
+from goodinit.report import render, to_text
 
 
 def moments(second: float = 1.0, nonfinite: int = 0) -> Moments:
@@ -61,6 +61,15 @@ def test_a_healthy_report_says_so_in_its_first_line() -> None:
 def test_warnings_are_no_errors() -> None:
     assert "Net has 1 warning." in to_text(report(finding(severity="warning")))
     assert "1 error and 1 warning." in to_text(report(finding(), finding(severity="warning")))
+
+
+def test_a_note_is_called_a_note_and_leaves_the_model_healthy() -> None:
+    noted, warned = report(finding("GI125", "note")), report(finding("GI125", "warning"))
+    assert noted.to_text().startswith("Net is healthy.")
+    assert "(note)" in noted.to_text()
+    assert "(note)" not in warned.to_text()
+    assert '<article class="finding note"' in render(noted)
+    assert '<article class="finding warning"' in render(warned)
 
 
 def test_without_gradients_the_verdict_does_not_say_healthy() -> None:

@@ -12,8 +12,8 @@ from torch import nn
 from torch.nn import functional
 
 from goodinit.signals import probe
-from goodinit.signals.alike import cosine, gram, rank, varying_from
-from goodinit.signals.moments import varying
+from goodinit.signals.probing.alike import cosine, gram, rank, varying_from
+from goodinit.signals.probing.moments import varying
 
 
 def _mean_cosine(samples: torch.Tensor) -> float:

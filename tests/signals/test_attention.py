@@ -12,7 +12,7 @@ from torch.nn import functional
 
 from goodinit.records import AttentionSignal
 from goodinit.signals import probe
-from goodinit.signals.attention import attention_signal, from_projections, from_weights
+from goodinit.signals.probing.attention import attention_signal, from_projections, from_weights
 
 B, H, T, E = 3, 2, 9, 4
 

@@ -1,9 +1,7 @@
 """Healthy families pass and planted faults do not: the thresholds of `travel`, simulated.
 
-The full simulation (68 healthy families × 30 seeds, 2,040 networks; then 13 of them
-with 100 other seeds, 1,300 networks) gave no false alarm, and the faults below were
-found in each of 30 seeds. Here each family runs with fewer seeds, fixed, so the counts
-are exact and cannot flicker.
+The full simulation, of more families with up to 200 seeds each, is `benchmarks/calibration.py` with its
+result beside it. Here each family runs with three seeds, fixed, so the counts are exact and cannot flicker.
 """
 
 from __future__ import annotations
@@ -17,7 +15,7 @@ from torch import nn
 
 from goodinit.signals import check
 
-SEEDS = 6
+SEEDS = 3
 
 
 def mlp(
@@ -116,6 +114,7 @@ HEALTHY: dict[str, Callable[[], nn.Module]] = {
     "Xavier tanh, depth 10": lambda: mlp(10, 64, nn.Tanh, xavier()),
     "Xavier tanh, depth 20": lambda: mlp(20, 128, nn.Tanh, xavier()),
     "LeCun SELU, depth 20": lambda: mlp(20, 64, nn.SELU, gain(1.0)),
+    "LeCun SELU, depth 50": lambda: mlp(50, 64, nn.SELU, gain(1.0)),
     "default ReLU, depth 2": lambda: mlp(2, 64, nn.ReLU, None),
     "default ReLU, depth 3": lambda: mlp(3, 64, nn.ReLU, None),
     "default sigmoid, depth 2": lambda: mlp(2, 64, nn.Sigmoid, None),
@@ -130,11 +129,12 @@ HEALTHY: dict[str, Callable[[], nn.Module]] = {
 }
 
 SICK: dict[str, tuple[Callable[[], nn.Module], set[str]]] = {
-    "default ReLU, depth 30": (lambda: mlp(30, 64, nn.ReLU, None), {"GI104", "GI108"}),
+    "default ReLU, depth 30": (lambda: mlp(30, 64, nn.ReLU, None), {"GI104", "GI108", "GI119"}),
     "default ReLU, depth 10": (lambda: mlp(10, 64, nn.ReLU, None), {"GI104", "GI108"}),
     "default convolutions, depth 30": (lambda: convnet(30, 16, None), {"GI104", "GI108"}),
     "default sigmoid, depth 10": (lambda: mlp(10, 64, nn.Sigmoid, None), {"GI104", "GI108"}),
     "Xavier sigmoid, depth 5": (lambda: mlp(5, 64, nn.Sigmoid, xavier()), {"GI104"}),
+    "tanh gain 5/3, depth 20": (lambda: mlp(20, 64, nn.Tanh, gain(5 / 3)), {"GI105", "GI111"}),
     "tanh gain 5/3, depth 30": (lambda: mlp(30, 128, nn.Tanh, xavier(5 / 3)), {"GI105"}),
     "tanh gain 5/3, depth 50": (lambda: mlp(50, 128, nn.Tanh, xavier(5 / 3)), {"GI105"}),
     "tanh gain 3, depth 10": (lambda: mlp(10, 128, nn.Tanh, xavier(3.0)), {"GI105"}),
@@ -147,7 +147,7 @@ SICK: dict[str, tuple[Callable[[], nn.Module], set[str]]] = {
         lambda: mlp(4, 128, nn.ReLU, lambda w: nn.init.normal_(w, 0, 0.01)),
         {"GI102", "GI104"},
     ),
-    "batch norm without skips, depth 40": (lambda: convnet(40, 16, None, norm=True), {"GI105"}),
+    "batch norm without skips, depth 40": (lambda: convnet(40, 16, None, norm=True), {"GI105", "GI124"}),
 }
 
 
@@ -158,7 +158,8 @@ def _found(build: Callable[[], nn.Module]) -> list[frozenset[str]]:
         model = build()
         pictures = any(isinstance(module, nn.Conv2d) for module in model.modules())
         report = check(model, PICTURES if pictures else None, seed=seed)
-        found.append(frozenset(finding.code for finding in report.findings))
+        # Notes, such as that nn.TransformerEncoder copies its layers, are no accusation.
+        found.append(frozenset(finding.code for finding in report.findings if finding.severity != "note"))
     return found
 
 

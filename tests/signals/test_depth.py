@@ -9,8 +9,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from goodinit.signals.depth import noise, trend
-from goodinit.signals.units import expected_dead
+from goodinit.signals.judging.depth import noise, trend
+from goodinit.signals.judging.units import expected_dead
 
 logs = st.lists(st.floats(-20, 20), min_size=2, max_size=40)
 

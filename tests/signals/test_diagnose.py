@@ -195,6 +195,35 @@ def test_nan_in_the_batch_is_blamed_on_the_batch() -> None:
     assert finding.where == ("the batch",)
 
 
+@pytest.mark.parametrize("head", [nn.Identity, nn.Tanh])
+def test_nan_that_begins_after_the_last_layer_is_found_without_a_loss(head: type[nn.Module]) -> None:
+    class Late(nn.Module):
+        def __init__(self, shift: float) -> None:
+            super().__init__()
+            self.body, self.shift = nn.Sequential(nn.Linear(8, 8), head()), shift
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return (self.body(x) + self.shift).log()
+
+    finding = next(f for f in check(Late(-100.0), torch.randn(16, 8)).findings if f.code == "GI107")
+    assert (finding.where, finding.effect, finding.severity) == (("Late",), 128.0, "error")
+    assert finding.cause.endswith(": NaN begins in the operation log.")
+    assert check(Late(100.0), torch.randn(16, 8)).healthy
+
+
+def test_minus_infinity_in_the_output_is_what_masks_put_there() -> None:
+    class Masked(nn.Module):
+        def __init__(self, value: float) -> None:
+            super().__init__()
+            self.body, self.value = nn.Linear(8, 8), value
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return self.body(x).masked_fill(torch.arange(8) < 3, self.value)
+
+    assert "GI107" not in codes(Masked(-math.inf), torch.randn(4, 8))
+    assert "GI107" in codes(Masked(math.inf), torch.randn(4, 8))
+
+
 def test_a_loss_that_is_not_finite_is_found() -> None:
     report = check(nn.Linear(4, 2), torch.randn(3, 4), loss=lambda y: y.sum() * 0 + math.inf)
     assert [(f.code, f.where) for f in report.findings] == [("GI107", ("loss",))]
@@ -234,22 +263,6 @@ def test_a_constant_weight_is_found_and_a_norms_ones_are_not() -> None:
     assert check(model).healthy
     nn.init.constant_(model[0].weight, 0.1)
     assert "GI110" in codes(model)
-
-
-def test_copied_layers_and_unused_parameters_are_noted() -> None:
-    class Model(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.a, self.b, self.idle = nn.Linear(8, 8), nn.Linear(8, 8), nn.Linear(8, 8)
-            self.b.load_state_dict(self.a.state_dict())
-
-        def forward(self, x: torch.Tensor) -> torch.Tensor:
-            return self.b(self.a(x))
-
-    report = check(Model())
-    assert report.healthy
-    assert any("'a.weight', 'b.weight': copied or set by a formula" in note for note in report.notes)
-    assert any("No gradient can reach 'idle.weight', 'idle.bias'" in note for note in report.notes)
 
 
 def test_gradients_that_fade_to_exact_zero_are_vanishing_not_unjudged() -> None:

@@ -14,8 +14,8 @@ from torch import nn
 
 from goodinit.errors import ArgumentError, ExampleError, UnknownNameError
 from goodinit.records import JacobianSpectrum
-from goodinit.signals.jacobian import jacobian_spectrum
-from goodinit.signals.lanczos import bidiagonalize, merged_nodes, quadrature
+from goodinit.signals.jacobians.jacobian import jacobian_spectrum
+from goodinit.signals.jacobians.lanczos import bidiagonalize, merged_nodes, quadrature
 from goodinit.theory import critical_point, q_trajectory
 
 

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from goodinit.signals import probe
-from goodinit.signals.kinds import cuts_to_zero, is_embedding, is_norm, unit_dimension
+from goodinit.signals.probing.kinds import cuts_to_zero, is_embedding, is_norm, unit_dimension
 
 
 @pytest.mark.parametrize("kind", ["ReLU", "relu", "ReLU6", "Threshold", "ReLUSquaredActivation"])

@@ -6,11 +6,11 @@ import pytest
 import torch
 from torch import nn
 
-from goodinit.signals import measuring as room
-from goodinit.signals.attention import from_projections, from_weights
-from goodinit.signals.measuring import Vectors, fetch, measure_gradient, measure_output, merge
-from goodinit.signals.moments import sums
-from goodinit.signals.recorder import _bad_inputs
+from goodinit.signals.probing import measuring as room
+from goodinit.signals.probing.attention import from_projections, from_weights
+from goodinit.signals.probing.measuring import Vectors, fetch, measure_gradient, measure_output, merge
+from goodinit.signals.probing.moments import sums
+from goodinit.signals.probing.recorder import _bad_inputs
 
 
 def _far(*shape: int) -> torch.Tensor:

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from goodinit.signals.moments import (
+from goodinit.signals.probing.moments import (
     _on_device,
     as_moments,
     merged,

@@ -329,7 +329,7 @@ def test_a_measurement_that_fails_does_not_end_the_training(monkeypatch: pytest.
     def broken(*_: Any) -> Any:
         raise RuntimeError("planted")
 
-    monkeypatch.setattr("goodinit.signals.listening.squared_norm", broken)
+    monkeypatch.setattr("goodinit.signals.monitoring.listening.squared_norm", broken)
     with pytest.warns(UserWarning, match="planted"), Monitor(model, every=2) as monitor:
         train(model, 3, monitor)
     assert torch.equal(model[0].weight, train(net(), 3)[0].weight)
@@ -353,7 +353,7 @@ def test_a_writer_that_fails_is_left_out_and_training_goes_on() -> None:
 
 
 def test_memory_of_a_long_run_stays_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("goodinit.signals.monitor._MOST_STEPS", 20)
+    monkeypatch.setattr("goodinit.signals.monitoring.monitor._MOST_STEPS", 20)
     model = nn.Linear(2, 1)
     with Monitor(model, every=1) as monitor:
         for index in range(300):

@@ -12,8 +12,8 @@ from torch import nn
 
 from goodinit.records import LayerStep, MonitorEvent, MonitorStep, ParameterStep
 from goodinit.signals import Monitor
-from goodinit.signals.balance import balance, drift
-from goodinit.signals.events import Watch
+from goodinit.signals.monitoring.balance import balance, drift
+from goodinit.signals.monitoring.events import Watch
 
 positive = st.floats(1e-30, 1e30)
 

@@ -157,7 +157,7 @@ def test_a_disk_that_fills_up_is_a_warning_and_training_goes_on(
             raise OSError(28, "No space left on device")
 
         with monkeypatch.context() as patch:
-            patch.setattr("goodinit.signals.journal.os.write", full)
+            patch.setattr("goodinit.signals.monitoring.journal.os.write", full)
             with pytest.warns(UserWarning, match="No space left"):
                 train(model, monitor, 2)
     assert [step.step for step in monitor.history] == [0, 1, 2]
@@ -168,7 +168,7 @@ def test_a_disk_that_fills_up_is_a_warning_and_training_goes_on(
 def test_a_process_that_is_not_the_first_measures_but_does_not_write(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("goodinit.signals.monitor._writes", lambda: False)
+    monkeypatch.setattr("goodinit.signals.monitoring.monitor._writes", lambda: False)
     path, model = tmp_path / "run.jsonl", net()
     with Monitor(model, every=1, path=path) as monitor:
         train(model, monitor, 2)

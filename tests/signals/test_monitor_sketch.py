@@ -9,8 +9,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from goodinit.signals.quick import alive_units, squared_norm
-from goodinit.signals.sketch import SIZE, sketch
+from goodinit.signals.monitoring.quick import alive_units, squared_norm
+from goodinit.signals.monitoring.sketch import SIZE, sketch
 
 TRIALS = 60
 # Relative standard deviation of one squared norm, √(2/SIZE); the mean of TRIALS independent tensors has

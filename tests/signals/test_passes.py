@@ -12,7 +12,7 @@ from torch.nn import functional
 from goodinit.errors import ArgumentError, WrongTypeError
 from goodinit.records import LayerSignal, ParameterSignal, Report, to_jsonable
 from goodinit.signals import Probe, probe
-from goodinit.signals.parameters import effective_depth
+from goodinit.signals.probing.parameters import effective_depth
 
 
 def _net() -> nn.Sequential:

@@ -14,7 +14,7 @@ from goodinit.errors import ExampleError
 from goodinit.records import LayerSignal, Prediction
 from goodinit.signals.expectations import gaussian_means
 from goodinit.signals.prediction import predictions, with_predictions
-from goodinit.signals.probe import probe
+from goodinit.signals.probing.probe import probe
 from goodinit.theory import moments
 
 ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {

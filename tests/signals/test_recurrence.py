@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from goodinit.signals import probe
-from goodinit.signals.recurrence import is_cell
+from goodinit.signals.probing.recurrence import is_cell
 
 B, T, X, H = 4, 12, 3, 5
 

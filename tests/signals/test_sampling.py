@@ -10,7 +10,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from goodinit.signals.sampling import histogram, sample, spaced
+from goodinit.signals.probing.sampling import histogram, sample, spaced
 
 
 @given(st.integers(1, 500), st.integers(1, 70))

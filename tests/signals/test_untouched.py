@@ -13,7 +13,7 @@ from torch import nn
 
 from goodinit.errors import ExampleError
 from goodinit.signals import probe
-from goodinit.signals.untouched import kept_model
+from goodinit.signals.probing.untouched import kept_model
 
 
 class Everything(nn.Module):

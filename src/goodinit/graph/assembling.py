@@ -5,7 +5,8 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterable, Sequence
 
-from goodinit.graph.attention import attention_parts, gate_part, reads_attention
+from goodinit.graph.arrivals import sampled
+from goodinit.graph.attention import attention_parts, gate_part, logit_variance, reads_attention
 from goodinit.graph.blocks import LOOKUPS, covered, joined, parameter_block, parameter_dims, partition
 from goodinit.graph.contractions import CONTRACTIONS
 from goodinit.graph.expressions import elementwise
@@ -257,7 +258,8 @@ class _Assembler:
             return Sink("weight", names, activation)
         norm = self._norm_name(end.target) if end.kind == "norm" else None
         sums = self.flow.roots[end.target].sums if end.kind == "gate" else 1.0
-        return Sink(end.kind, (), activation, norm, sums)
+        variance = logit_variance(self.paths, end) if end.kind == "attention_logits" else 1.0
+        return Sink(end.kind, (), activation, norm, sums, variance)
 
     def _source(self, links: Sequence[Link], site: Site | None) -> Source:
         if not links:
@@ -272,7 +274,10 @@ class _Assembler:
         activation = elementwise(self.flow, (*origin.links, link))
         norm = self._norm_name(origin.root) if origin.kind == "norm" else None
         stream = self.streams[origin.root][0] if origin.root in self.streams else None
-        return Source(origin.kind, origin.names, activation, norm, stream, origin.pooled, origin.terms)
+        moment = sampled(self.flow, link) if site is not None else None
+        return Source(
+            origin.kind, origin.names, activation, norm, stream, origin.pooled, origin.terms, moment
+        )
 
     def _norm_name(self, value: int) -> str:
         root = self.flow.roots[value]

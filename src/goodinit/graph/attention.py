@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 
-from goodinit.graph.expressions import elementwise
+import torch
+
+from goodinit.graph.contractions import named_arguments
+from goodinit.graph.expressions import Elementwise, elementwise
 from goodinit.graph.flow import Flow, Link
 from goodinit.graph.layout import Layout
 from goodinit.graph.paths import End, Paths, walk_back
 
-__all__ = ["attention_parts", "gate_part", "reads_attention"]
+__all__ = ["attention_parts", "gate_part", "logit_variance", "reads_attention"]
 
 # What lies between a projection and the product with the keys: rotary embedding, norms, repeats.
 _THROUGH = {"move", "sum", "norm", "center", "mixed", "reduce"}
+# Sums and masks between a product and its softmax.
+_STEPS = 6
 
 
 def attention_parts(paths: Paths) -> dict[int, list[tuple[Layout, str]]]:
@@ -80,6 +86,48 @@ def reads_attention(paths: Paths, root: int) -> bool:
     # A gate on the mixed values, between attention and its output projection, hides nothing.
     reached = walk_back(paths.flow, links[:1], {"move", "sum", "product"})
     return any(paths.flow.roots[at].kind == "attention" or at in paths.mixes for at in reached)
+
+
+def logit_variance(paths: Paths, end: End) -> float:
+    """Return the variance of logits whose queries and keys have second moment 1; 1 where that is not known.
+
+    variance = d · s²,  d products summed, s all constant factors from the projections to the softmax
+    """
+    flow = paths.flow
+    root = flow.roots[end.target]
+    if root.kind not in ("attention", "interaction"):
+        return 1.0
+    factor = 1.0
+    for link in root.links[:2]:
+        factor *= _factor(elementwise(flow, (*paths.origins[link.root].links, link)))
+    if root.kind == "attention" and root.node is not None:
+        scale = named_arguments(flow.tape.nodes[root.node]).get("scale")
+        width = flow.tape.values[root.links[0].value].shape[-1]
+        return _variance(width, factor * (scale if isinstance(scale, int | float) else width**-0.5))
+    at = end.target
+    for _ in range(_STEPS):
+        readers = paths.readers.get(at, [])
+        if not readers:
+            return 1.0
+        at, link = readers[0]
+        factor *= _factor(elementwise(flow, [link]))
+        if flow.roots[at].kind == "softmax":
+            return _variance(root.sums, factor)
+        if flow.roots[at].kind not in ("sum", "mixed", "move"):
+            return 1.0
+    return 1.0
+
+
+def _variance(width: float, factor: float) -> float:
+    found = width * factor**2
+    return float(f"{found:.3g}") if math.isfinite(found) and found > 0 else 1.0
+
+
+def _factor(function: Elementwise | None) -> float:
+    """Return the factor of a linear function, NaN for any other."""
+    if function is None:
+        return 1.0
+    return float(function(torch.ones(1, dtype=torch.float64))) if function.linear else math.nan
 
 
 def gate_part(paths: Paths, end: End) -> str:

@@ -20,6 +20,9 @@ _SIDES = (32, 28, 64, 16, 8, 48, 96, 128, 224, 84, 256, 299, 384)
 _LENGTHS = (64, 128, 32, 256, 512, 1024, 4096, 16000, 16, 8)
 # How many of the model's first layers to try, for models that register a head before the trunk.
 _LAYERS = 3
+# Layers that data often meets first, and how many inputs are tried for one that is not registered first.
+_ENTRANCES = (nn.modules.conv._ConvNd, nn.Embedding, nn.EmbeddingBag, nn.RNNBase)
+_FEW = 4
 
 
 @dataclass(frozen=True)
@@ -84,9 +87,15 @@ def proposals(model: nn.Module, seed: int) -> Iterator[Example]:
     maker = _Maker(model, seed)
     yield from maker.pretrained(model)
     yield from maker.root(model)
-    layers = ((name, module) for name, module in model.named_modules() if _first_kind(module))
-    for name, module in islice(layers, _LAYERS):
+    layers = [(name, module) for name, module in model.named_modules() if _first_kind(module)]
+    for name, module in layers[:_LAYERS]:
         yield from maker.layer(name, module)
+    # Data may meet a layer that is registered late, such as the stem behind a list of heads.
+    kinds = {type(module) for _, module in layers[:_LAYERS]}
+    for name, module in layers[_LAYERS:]:
+        if type(module) not in kinds and isinstance(module, _ENTRANCES):
+            kinds.add(type(module))
+            yield from islice(maker.layer(name, module), _FEW)
 
 
 def _first_kind(module: nn.Module) -> bool:

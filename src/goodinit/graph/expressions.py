@@ -12,7 +12,7 @@ from torch import Tensor
 from goodinit.graph.flow import Const, Flow, Link, Signal
 from goodinit.graph.tape import Node, Ref
 
-__all__ = ["Elementwise", "chained", "elementwise"]
+__all__ = ["Elementwise", "chained", "elementwise", "replayed"]
 
 # Irrational steps keep the compared points off the usual kinks.
 _LOOK = torch.linspace(-4.0, 4.0, 57, dtype=torch.float64) + 0.01 * torch.sin(
@@ -66,7 +66,7 @@ def elementwise(flow: Flow, links: Sequence[Link]) -> Elementwise | None:
     key = tuple((tuple(node.index for node in nodes), link.value) for nodes, link in steps)
     cache = cast("dict[Any, Elementwise | None]", flow.functions)
     if key not in cache:
-        functions = [_replayed(flow, nodes, link) for nodes, link in steps]
+        functions = [replayed(flow, nodes, link) for nodes, link in steps]
         cache[key] = _named(flow, functions, [node for nodes, _ in steps for node in nodes])
     return cache[key]
 
@@ -82,7 +82,7 @@ def chained(functions: Sequence[Callable[[Tensor], Tensor]]) -> Callable[[Tensor
     return composed
 
 
-def _replayed(flow: Flow, nodes: Sequence[Node], link: Link) -> Callable[[Tensor], Tensor]:
+def replayed(flow: Flow, nodes: Sequence[Node], link: Link) -> Callable[[Tensor], Tensor]:
     """Compile the operations between a root and a value into a function that holds no tensor."""
     states, tape = flow.states, flow.tape
     holes: dict[int, int] = {}  # value -> where its number is kept

@@ -17,7 +17,9 @@ def merged(uses: Sequence[WeightUse]) -> list[WeightUse]:
         key = dataclasses.astuple(
             dataclasses.replace(
                 use,
-                source=dataclasses.replace(use.source, weights=(), stream=None, activation=None, norm=None),
+                source=dataclasses.replace(
+                    use.source, weights=(), stream=None, activation=None, norm=None, moment=None
+                ),
                 sinks=(),
                 index=0,
                 calls=1,

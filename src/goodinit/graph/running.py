@@ -308,8 +308,9 @@ def _watched_modules(recorder: Recorder, labels: dict[int, str]) -> Iterator[Non
         recorder.modules.append(name)
         try:
             if isinstance(self, _OPAQUE):
-                inside = (args, kwargs)
-                return recorder.opaque("rnn", inside, lambda: original(self, *args, **kwargs), self)
+                with _placed(self, recorder.convert):
+                    inside = (args, kwargs)
+                    return recorder.opaque("rnn", inside, lambda: original(self, *args, **kwargs), self)
             return original(self, *args, **kwargs)
         finally:
             recorder.modules.pop()
@@ -319,6 +320,26 @@ def _watched_modules(recorder: Recorder, labels: dict[int, str]) -> Iterator[Non
         yield
     finally:
         nn.Module.__call__ = original  # type: ignore[method-assign]
+
+
+@contextmanager
+def _placed(module: nn.Module, convert: Callable[[Tensor], Tensor]) -> Iterator[None]:
+    """Give a recurrent layer on the meta device stand-ins: it compares devices before any dispatch."""
+    own = dict(module._parameters)
+    flat = getattr(module, "_flat_weights", None)
+    if not any(p is not None and p.is_meta for p in own.values()):
+        yield
+        return
+    parameters: dict[str, Any] = module._parameters
+    parameters.update({name: p if p is None else convert(p) for name, p in own.items()})
+    if isinstance(flat, list):
+        flat[:], flat = [w if w is None else convert(w) for w in flat], list(flat)
+    try:
+        yield
+    finally:
+        parameters.update(own)
+        if isinstance(flat, list) and isinstance(held := module._flat_weights, list):
+            held[:] = flat
 
 
 def _foreign(tensor: Tensor) -> bool:

@@ -24,7 +24,9 @@ def _without_functions(value: Any) -> Any:
     if isinstance(value, Elementwise):
         return {"name": value.name, "known": value.known}
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {f.name: _without_functions(getattr(value, f.name)) for f in dataclasses.fields(value)}
+        return {
+            f.name: _without_functions(getattr(value, f.name)) for f in dataclasses.fields(value) if f.compare
+        }
     if isinstance(value, dict):
         return {key: _without_functions(item) for key, item in value.items()}
     if isinstance(value, tuple | list):

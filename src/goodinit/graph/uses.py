@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
 
 from goodinit.graph.expressions import Elementwise
 from goodinit.graph.layout import Span
@@ -24,6 +25,8 @@ class Source:
         stream: the residual stream, where `kind` is ``"residual"``.
         pooled: whether positions were averaged, or the largest was picked, on the way.
         terms: how many separate results were added up to make it, a residual stream aside.
+        moment: where products, sums or joins lie before it, its second moment from those of what
+            it was made of, each by its kind and its parameters; None elsewhere.
     """
 
     kind: str
@@ -33,6 +36,9 @@ class Source:
     stream: int | None = None
     pooled: bool = False
     terms: int = 1
+    moment: Callable[[Callable[[str, tuple[str, ...]], float]], float] | None = field(
+        default=None, compare=False, repr=False
+    )
 
 
 @dataclass(frozen=True)
@@ -47,6 +53,8 @@ class Sink:
         norm: the module (or operation) that normalizes it, where `kind` is ``"norm"``.
         sums: where `kind` is ``"gate"`` and the product is one of matrices, how many products each
             result adds up: the result is itself a weight, or half of a linear attention.
+        variance: where `kind` is ``"attention_logits"``, the variance that queries and keys of second
+            moment 1 give the logits: 1 after the usual 1/√d.
     """
 
     kind: str
@@ -54,6 +62,7 @@ class Sink:
     activation: Elementwise | None = None
     norm: str | None = None
     sums: float = 1.0
+    variance: float = 1.0
 
 
 @dataclass(frozen=True)

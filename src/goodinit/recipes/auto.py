@@ -21,6 +21,7 @@ from goodinit.initializers import (
     TruncatedNormal,
     Uniform,
 )
+from goodinit.recipes.costs import cost
 from goodinit.recipes.decision import Decision, Recipe, Rule
 from goodinit.recipes.elementwise import expert_bias, step_bias
 from goodinit.recipes.layers import Scheme, layer_rules
@@ -134,8 +135,8 @@ def _chosen(travel: Travel, use: WeightUse, draws: Draws | None) -> tuple[Initia
     drawn = _drawn(std, travel, use, draws)
     if isinstance(drawn, LooksLinear):
         return drawn, travel.mirrored_why(use)
-    cost = travel.cost(use, isinstance(drawn, Orthogonal | DeltaOrthogonal))
-    return drawn, f"reads {source}{size}, puts out {wanted:.3g}: {reason}{cost}"
+    costs = cost(travel, use, isinstance(drawn, Orthogonal | DeltaOrthogonal))
+    return drawn, f"reads {source}{size}, puts out {wanted:.3g}: {reason}{costs}"
 
 
 def _mirrored_bias(travel: Travel, place: Place) -> Decision | None:

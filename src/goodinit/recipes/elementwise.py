@@ -92,13 +92,27 @@ def plain_roles(graph: Graph, place: Place) -> Decision | None:
 def expert_bias(graph: Graph, place: Place, registered: Use) -> Decision | None:
     """Decide for the biases of a stack of maps, one row for each, such as experts or heads."""
     use = graph.principal(place.name)
-    if use is None or use.op != "shift" or not use.batch:
+    if use is None or use.op != "shift":
         return None
+    if not use.batch:
+        if not _one_for_each_output(graph, use):
+            return None
+        why = "one bias for each output of its weights: zero, so that they alone set the scale"
+        return Decision(Constant(0.0), why)
     stacked = math.prod(place.parameter.shape[dim] for dim in use.batch)
     if sum(size > 1 for dim, size in enumerate(place.parameter.shape) if dim not in use.batch) > 1:
         return None
     why = f"bias of each of {stacked} maps in a stack: zero, so that the weights alone set the scale"
     return Decision(Constant(0.0), why)
+
+
+def _one_for_each_output(graph: Graph, use: WeightUse) -> bool:
+    """Tell whether a shift has as many numbers as the weight under it has outputs, in several dimensions."""
+    weight = graph.principal(use.of[0]) if len(use.of) == 1 and not use.through else None
+    if weight is None or not weight.contracts or sum(size > 1 for size in use.shape) < 2:
+        return False
+    outputs = math.prod(weight.shape[dim] for dim in {*weight.output, *weight.batch})
+    return weight.op == "matmul" and outputs == math.prod(use.shape)
 
 
 def step_bias(graph: Graph, place: Place, registered: Use) -> Decision | None:

@@ -92,7 +92,8 @@ def blocks_or_one(graph: Graph, place: Place, choose: Chooser, siblings: Sibling
 
 
 def _contraction(uses: list[WeightUse], place: Place, choose: Chooser) -> Decision:
-    principal = uses[0]
+    # A layer that is called again and again is judged by what it mostly reads.
+    principal = max(uses, key=lambda use: use.calls)
     packed = _packed(uses, tuple(place.parameter.shape))
     if packed is None:
         initializer, why = choose(principal)

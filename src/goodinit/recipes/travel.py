@@ -19,14 +19,11 @@ import torch
 
 from goodinit.errors import GoodinitError
 from goodinit.graph import Elementwise, Graph, Residual, Sink, Source, WeightUse
+from goodinit.recipes.costs import SHORT, cost
 from goodinit.recipes.mirrors import MIRRORED_FROM, activation_like, pairs_of, structure_fits, unmirrors
 from goodinit.theory import (
-    Forecast,
     MirroredPoint,
     OperatingPoint,
-    end_correlation,
-    forecast,
-    mirrored_point,
     moments,
     operating_point,
 )
@@ -34,12 +31,13 @@ from goodinit.theory import (
 __all__ = ["ORTHOGONAL_FROM", "Travel", "scale"]
 
 
-# In so short a chain no error grows: it runs at second moment 1.
-_SHORT = 3
 # Independent draws lose a share ~depth/width of isometry; an orthogonal map loses none.
 ORTHOGONAL_FROM = 20
-# From this correlation on, inputs that had nothing in common count as alike.
-_ALIKE = 0.1
+
+# Logits whose variance is so near to 1 are left alone: they may be one of several terms, as in DeBERTa.
+_ROOM = 4.0
+# Beyond this second moment, exponentials written by hand overflow: mirrored weights need no such scale.
+_LARGE = 100.0
 
 _SOURCES = {
     "data": "the data, taken as standardized",
@@ -78,6 +76,9 @@ class Travel:
 
     def __post_init__(self) -> None:
         self._by_name = {use.name: use for use in self.graph if use.contracts}
+        self._asked: set[str] = set()
+        self._moments: dict[object, float] = {}
+        self._streams = {use.residual.stream: use.residual for use in self.graph if use.residual is not None}
         self._measure_chains()
 
     # --- plain chains ------------------------------------------------------------
@@ -113,7 +114,7 @@ class Travel:
             members.setdefault(first, []).append(self._by_name[name])
         for chain in members.values():
             length = self._lengths[chain[0].name]
-            if length <= _SHORT or not structure_fits(self.graph, chain):
+            if length <= SHORT or not structure_fits(self.graph, chain):
                 continue
             functions = list(
                 dict.fromkeys(
@@ -123,7 +124,9 @@ class Travel:
                 )
             )
             if all(unmirrors(function) for function in functions):
-                if length >= MIRRORED_FROM:
+                points = [self.point(function, chain[0]) for function in functions]
+                huge = self.objective == "critical" and any(point and point.q > _LARGE for point in points)
+                if length >= MIRRORED_FROM or huge:
                     self._mirrored |= dict.fromkeys((use.name for use in chain), None)
             elif self.objective == "critical" and any(self._suffers(use, length) for use in chain):
                 pairs = pairs_of(self.graph, chain, functions)
@@ -132,7 +135,7 @@ class Travel:
 
     def _suffers(self, use: WeightUse, length: int) -> bool:
         """Tell whether a chain is worth mirrored pairs: signals are lost or inputs become alike."""
-        return bool(self.cost(use, length >= ORTHOGONAL_FROM))
+        return bool(cost(self, use, length >= ORTHOGONAL_FROM))
 
     def mirror(self, use: WeightUse) -> str | None:
         """Return which sides of a weight are mirrored (see `LooksLinear`), or None."""
@@ -192,6 +195,10 @@ class Travel:
         """Return how many weights the plain chain of this use has; 1 where it stands alone."""
         return self._lengths.get(use.name, 1)
 
+    def chain(self, use: WeightUse) -> list[WeightUse]:
+        """Return the plain chain of this use in order, one weight for each place."""
+        return self._chains[use.name]
+
     def point(self, activation: Elementwise | None, use: WeightUse) -> OperatingPoint | None:
         """Return the operating point of an activation in the chain of a use, or None where it has none."""
         if activation is None:
@@ -207,6 +214,11 @@ class Travel:
         """Return (second moment of what a weight reads, where it comes from in words)."""
         source = use.source
         inner, words = self._before_activation(use, source)
+        mixed = self._sampled(source)
+        if mixed > 0:
+            if source.terms > 1:
+                words = f"the sum of {source.terms} results"
+            return mixed, words if source.activation is None else f"{source.activation.name} of {words}"
         if source.terms > 1:
             inner, words = inner * source.terms, f"the sum of {source.terms} results"
         if source.activation is None:
@@ -222,10 +234,28 @@ class Travel:
         if source.kind == "gate":
             return self._gated(source), "a gated product"
         if source.kind == "residual":
-            return 1.0, "the residual stream"
+            found = None if source.stream is None else self._streams.get(source.stream)
+            own = found is None or use.name in found.start
+            return (1.0 if found is None or own else self.beginning(found.start)), "the residual stream"
         if source.kind == "embedding":
-            return 1.0, "an embedding"
+            own = use.name in source.weights
+            return (1.0 if own else self._looked_up(source.weights)), "an embedding"
         return 1.0, _SOURCES.get(source.kind, "several signals")
+
+    def _sampled(self, source: Source) -> float:
+        """Return the second moment of a source that only samples tell, NaN for others."""
+        if source.moment is None:
+            return math.nan
+        if source.moment not in self._moments:
+            self._moments[source.moment] = source.moment(self._leaf)
+        return self._moments[source.moment]
+
+    def _leaf(self, kind: str, names: tuple[str, ...]) -> float:
+        """Return the second moment of a signal from its kind and the parameters that made it."""
+        if kind == "embedding":
+            return self._looked_up(names)
+        made = [self._by_name[name] for name in names if name in self._by_name]
+        return max((self.wanted(use, use.sink)[0] for use in made), default=1.0) if kind == "weight" else 1.0
 
     def _gated(self, source: Source) -> float:
         """Return E[φ(a)²]·E[b²] for the branches of a gated product, each of second moment 1."""
@@ -252,14 +282,17 @@ class Travel:
             return self._branch(use.residual, sink)
         if sink.kind == "weight":
             point = self.point(sink.activation, use)
-            if point is not None and self.objective == "critical" and self.length(use) > _SHORT:
+            if point is not None and self.objective == "critical" and self.length(use) > SHORT:
                 return point.q, f"where {point_name(sink)} passes gradients best"
             return 1.0, "unit scale"
+        if sink.kind == "attention_logits" and not 1 / _ROOM <= sink.variance <= _ROOM:
+            own = f"with unit queries and keys the model's own factor would give {sink.variance:.3g}"
+            return 1 / math.sqrt(sink.variance), f"{_SINKS[sink.kind]} ({own})"
         return 1.0, _SINKS.get(sink.kind, "unit scale")
 
     def _branch(self, residual: Residual, sink: Sink) -> tuple[float, str]:
         """Return (second moment, reason) for a branch: all together add what the stream began with."""
-        share, count = self.beginning(residual), residual.of
+        share, count = self.beginning(residual.start), residual.of
         begins = "" if math.isclose(share, 1.0, rel_tol=1e-6) else f" that begins at {share:.3g}"
         words = f"one of {count} branches of a residual stream{begins}, so each adds 1/{count}"
         if count == 1:
@@ -273,102 +306,47 @@ class Travel:
             if factor > 0 and not math.isclose(factor, 1.0, rel_tol=1e-6):
                 share /= factor
                 words += f", after a factor of {math.sqrt(factor):.3g}"
+                if share > count * residual.terms:
+                    # The author made the branch small already, as in nets with residuals scaled by 0.1.
+                    small = f"a factor of {math.sqrt(factor):.3g} already keeps small"
+                    return 1.0, f"unit scale, for a branch of a residual stream that {small}"
         return share / (count * residual.terms), words
 
-    def beginning(self, residual: Residual) -> float:
-        """Return the second moment with which a stream begins: 1, unless the output layer's table begins it.
+    def beginning(self, start: tuple[str, ...]) -> float:
+        """Return the second moment with which these begin a stream: 1, unless the output layer's table does.
 
         That table has second moment 1/(m·d), see `goodinit.recipes.lookups`, and so has each added to it.
         """
         moment = 0.0
-        for name in residual.start:
+        for name in start:
             # A table that is only read through a normalization, as BART's, starts the stream at 1.
-            direct = any(sink.kind == "residual" for use in self.graph[name] for sink in use.sinks)
+            direct = [sink for use in self.graph[name] for sink in use.sinks if sink.kind == "residual"]
             head = next((use for use in self.graph[name] if use.contracts and use.head), None)
             if head is not None and direct:
-                arriving = self.arriving(head)[0]
-                moment = max(moment, 1.0 / (arriving * head.fan_in) if arriving > 0 else 0.0)
+                moment = max(moment, self._table(head) * self._constant(direct[0]))
             elif any(use.contracts for use in self.graph[name]):
                 return 1.0
-        tables = sum(any(use.op == "embedding" for use in self.graph[name]) for name in residual.start)
+        tables = sum(any(use.op == "embedding" for use in self.graph[name]) for name in start)
         return moment * max(tables, 1) if moment > 0 else 1.0
 
-    def cost(self, use: WeightUse, orthogonal: bool) -> str:
-        """Say what the whole plain chain costs where no scale can hold it, or an empty string.
+    def _table(self, head: WeightUse) -> float:
+        """Return the second moment of a table that is also the output layer; 1 where that asks for itself."""
+        if head.name not in self._asked:
+            self._asked.add(head.name)
+            arriving = self.arriving(head)[0]
+            self._asked.discard(head.name)
+            return 1.0 / (arriving * head.fan_in) if arriving > 0 else 0.0
+        return 1.0
 
-        Args:
-            use: a weight of the chain.
-            orthogonal: whether the chain's weights are orthogonal maps.
-        """
-        length = self.length(use)
-        if length <= _SHORT or self.objective != "critical":
-            return ""
-        for function in (use.source.activation, use.sink.activation):
-            point = self.point(function, use)
-            if function is None or point is None:
-                continue
-            if not point.good:
-                return self._lost(use, function, orthogonal)
-            if length >= MIRRORED_FROM and end_correlation(activation_like(function), length) > _ALIKE:
-                return self._alike(use, function, orthogonal)
-        return ""
+    def _constant(self, sink: Sink) -> float:
+        """Return what a constant factor before a sink makes of a second moment, as Gemma's √d, or 1."""
+        linear = sink.activation is not None and sink.activation.linear
+        return self.passed(sink.activation, 1.0) if sink.activation is not None and linear else 1.0
 
-    def forecast(self, use: WeightUse, orthogonal: bool) -> Forecast | None:
-        """Return what becomes of signals in the chain of a weight; None for gated or random functions."""
-        chain = [one for one in self._chains[use.name] if one.sink.kind == "weight"]
-        if not chain:
-            return None
-        functions = [
-            "identity" if one.sink.activation is None else activation_like(one.sink.activation)
-            for one in chain
-        ]
-        try:
-            return forecast(
-                functions,
-                [math.prod(one.block_shape[dim] for dim in one.output) for one in chain],
-                q=[self.wanted(one, one.sink)[0] for one in chain],
-                inputs=max(round(chain[0].fan_in), 1),
-                orthogonal=orthogonal,
-            )
-        except GoodinitError:
-            return None
-
-    def _lost(self, use: WeightUse, function: Elementwise, orthogonal: bool) -> str:
-        expected = self.forecast(use, orthogonal)
-        if expected is None or (expected.over == expected.depth and 0.1 < expected.gradient < 10):
-            return ""  # short enough
-        start = f"; over {expected.depth} plain layers no scale holds {function.name}: "
-        if expected.over < expected.depth:
-            ends = [
-                word
-                for share, word in ((expected.fell, "vanish"), (expected.rose, "overflow"))
-                if share > 0.1
-            ]
-            said = (
-                "the signal is predicted to stay within a factor of 3 for the first "
-                f"{expected.layers:.1f} layers, then to {' or '.join(ends)}"
-            )
-        else:
-            said = f"the gradient's second moment is predicted to change ×{expected.gradient:.2g}"
-        cure = "normalization, residual connections or another activation would help"
-        if self.mirrors and mirrored_point(activation_like(function), expected.depth) is not None:
-            cure += ", and so would plain layers of even widths with biases"
-        return f"{start}{said}; {cure}"
-
-    def _alike(self, use: WeightUse, function: Elementwise, orthogonal: bool) -> str:
-        expected = self.forecast(use, orthogonal)
-        if expected is None or not expected.correlation > _ALIKE:
-            return ""
-        return (
-            f"; {expected.depth} plain layers of {function.name} make inputs alike: two that have nothing in "
-            f"common are predicted to end with correlation {_share(expected.correlation)}"
-        )
-
-
-def _share(correlation: float) -> str:
-    """Write a correlation with two digits of its distance to 1."""
-    digits = max(2, 1 - math.floor(math.log10(max(1 - correlation, 1e-9))))
-    return f"{correlation:.{digits}f}"
+    def _looked_up(self, names: tuple[str, ...]) -> float:
+        """Return the second moment of rows of tables: 1, unless one of them is also the output layer."""
+        heads = [use for name in names for use in self.graph[name] if use.contracts and use.head]
+        return (self._table(heads[0]) if heads else 0.0) or 1.0
 
 
 def point_name(sink: Sink) -> str:

@@ -1,8 +1,8 @@
 """Frozen records that travel between rooms, and their JSON form.
 
 No judgement and no drawing here (only `comparing` decides what is worse than before): `signals`
-and `plans` make these, `report` renders them, and a saved JSON file renders again later. The methods that show a
-record (`Report.to_html`, printing) hand it to the `report` room when called.
+and `plans` make these, `report` renders them, and a saved JSON file renders again later. The methods
+that show a record (`Report.to_html`, printing) hand it to the `report` room when called.
 """
 
 from goodinit.records.baseline import Baseline, KnownFinding, SinceBaseline

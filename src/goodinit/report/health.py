@@ -25,7 +25,7 @@ _WIDE = 120
 # Widest name in the short table, so that it fits 80 columns unfolded.
 _NAME = 24
 _TONE = {"error": "bold red", "warning": "bold yellow", "fine": "bold green"}
-_STYLE = {"error": "bold red", "warning": "bold yellow"}
+_STYLE = {"error": "bold red", "warning": "bold yellow", "note": "bold cyan"}
 
 
 def health(report: Report, *, full: bool = False) -> RenderableType:
@@ -81,7 +81,12 @@ def finding_block(
     """
     style = _STYLE.get(finding.severity, "bold")
     head = Text.assemble(
-        mark, (f"{finding.code} ", style), (finding.title, style), "  ", (collapsed(finding.where), "bold")
+        mark,
+        (f"{finding.code} ", style),
+        (finding.title, style),
+        " (note)" if finding.severity == "note" else "",
+        "  ",
+        (collapsed(finding.where), "bold"),
     )
     measured = Text(f"{finding.measure}: {number(finding.effect)}")
     if finding.interval is not None:

@@ -37,7 +37,7 @@ def verdict(report: Report) -> Verdict:
     'Net: no fault found forward; backward was not measured.'
     """
     errors = sum(finding.severity == "error" for finding in report.findings)
-    warnings = len(report.findings) - errors
+    warnings = sum(finding.severity == "warning" for finding in report.findings)
     elements = sum(parameter.value.count for parameter in report.parameters)
     size = f"{count(len(report.layers), 'layer')}, {count(elements, 'parameter')}"
     if errors:

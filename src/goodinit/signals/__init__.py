@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from goodinit.signals.check import check
-from goodinit.signals.diagnose import diagnose
-from goodinit.signals.monitor import Monitor, Writer
-from goodinit.signals.probe import Probe, probe
+from goodinit.signals.judging.diagnose import diagnose
+from goodinit.signals.monitoring.monitor import Monitor, Writer
+from goodinit.signals.probing.probe import Probe, probe
 
 __all__ = ["Monitor", "Probe", "Writer", "check", "diagnose", "probe"]

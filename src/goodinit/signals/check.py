@@ -12,13 +12,13 @@ from torch import nn
 
 from goodinit.graph.examples import in_words
 from goodinit.records import JacobianSpectrum, Report
-from goodinit.signals.diagnose import diagnose, remarks
-from goodinit.signals.jacobian import jacobian_spectrum
-from goodinit.signals.objective import split_batch
-from goodinit.signals.origins import traced_back
-from goodinit.signals.patterns import inspected
+from goodinit.signals.jacobians.jacobian import jacobian_spectrum
+from goodinit.signals.judging.diagnose import diagnose, remarks
+from goodinit.signals.judging.origins import traced_back
+from goodinit.signals.judging.patterns import inspected
 from goodinit.signals.prediction import predictions, with_predictions
-from goodinit.signals.probe import Probe, probe
+from goodinit.signals.probing.objective import split_batch
+from goodinit.signals.probing.probe import Probe, probe
 
 __all__ = ["check"]
 

@@ -16,9 +16,9 @@ from goodinit.errors import ArgumentError, WrongTypeError
 from goodinit.graph.examples import given
 from goodinit.graph.nested import floating, map_tensors
 from goodinit.records import CoordinateCheck, CoordinateLayer, Finding
-from goodinit.signals.objective import objective, split_batch
-from goodinit.signals.recorder import canonical, recorded_modules
-from goodinit.signals.untouched import accelerators, kept_generators
+from goodinit.signals.probing.objective import objective, split_batch
+from goodinit.signals.probing.recorder import canonical, recorded_modules
+from goodinit.signals.probing.untouched import accelerators, kept_generators
 
 __all__ = ["coordinate_check"]
 

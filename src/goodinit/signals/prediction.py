@@ -17,8 +17,8 @@ from goodinit.graph.nested import floating, map_tensors, tensors
 from goodinit.graph.places import unwrapped
 from goodinit.records import LayerSignal, Prediction
 from goodinit.signals.expectations import Expected, Follower, returned_with_noise, spread
-from goodinit.signals.recorder import canonical, recorded_modules
-from goodinit.signals.untouched import accelerators, kept_generators, kept_model
+from goodinit.signals.probing.recorder import canonical, recorded_modules
+from goodinit.signals.probing.untouched import accelerators, kept_generators, kept_model
 
 __all__ = ["Expectation", "predictions", "with_predictions"]
 

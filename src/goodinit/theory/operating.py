@@ -107,8 +107,13 @@ def end_correlation(function: ActivationLike, depth: int, start: float = 0.0) ->
     """
     if not -1 <= start <= 1:
         raise ArgumentError(f"start is {start!r}; a correlation is in [-1, 1]")
-    resolved = activation(function)
-    shares = _hermite_shares(resolved, operating_point(resolved, depth).q)
+    return _end_correlation(activation(function), depth, float(start))
+
+
+# Every weight of a chain asks the same question.
+@lru_cache(maxsize=512)
+def _end_correlation(function: Activation, depth: int, start: float) -> float:
+    shares = _hermite_shares(function, operating_point(function, depth).q)
     c = start
     for _ in range(depth - 1):
         c = float(np.polynomial.polynomial.polyval(c, shares))

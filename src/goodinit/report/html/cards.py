@@ -59,7 +59,7 @@ def card(finding: Finding, docs: str | None) -> Card:
     return Card(
         code=finding.code,
         title=finding.title,
-        severity=finding.severity if finding.severity in ("error", "warning") else "warning",
+        severity=finding.severity if finding.severity in ("error", "warning", "note") else "warning",
         names=finding.where[:_NAMES],
         more=finding.where[_NAMES:],
         measure=finding.measure,

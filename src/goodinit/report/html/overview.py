@@ -69,9 +69,10 @@ def _state(report: Report) -> str:
     if report.healthy:
         return "healthy"
     errors = sum(finding.severity == "error" for finding in report.findings)
+    warnings = sum(finding.severity == "warning" for finding in report.findings)
     parts = [count(errors, "error")] if errors else []
-    if len(report.findings) > errors:
-        parts.append(count(len(report.findings) - errors, "warning"))
+    if warnings:
+        parts.append(count(warnings, "warning"))
     return ", ".join(parts)
 
 

@@ -1,0 +1,1 @@
+"""Jacobian spectra by randomized methods."""

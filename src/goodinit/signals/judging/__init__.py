@@ -1,0 +1,1 @@
+"""From measurements to findings: one module for each kind of fault."""

@@ -1,0 +1,39 @@
+"""What to do about a signal or gradient that does not keep its size."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Final
+
+from goodinit.signals.probing.probe import Probe
+
+__all__ = ["INITIALIZATION", "travel_cure"]
+
+#: The call that fills a model by the default recipe, which looks at its activations itself.
+INITIALIZATION: Final = "goodinit.initialize(model)"
+
+_BOUNDED_AROUND_A_HALF: Final = ("sigmoid", "hardsigmoid")
+_OTHERS: Final = (
+    *("relu", "relu6", "leakyrelu", "gelu", "silu", "elu", "mish", "softplus", "selu"),
+    *("tanh", "softsign", "hardtanh"),
+)
+
+
+def travel_cure(probe: Probe) -> str:
+    """Return what cures a signal or gradient that does not keep its size."""
+    if "normalised" in probe.structure and "residual" not in probe.structure:
+        # Yang et al. 2019: batch norm makes gradients grow by a constant factor per layer at any scale.
+        return "add skip connections: norms alone multiply gradients at every layer, whatever the weights"
+    if _commonest_activation(probe) in _BOUNDED_AROUND_A_HALF:
+        # E[σ'²] is at most 1/16, and E[σ]² is added to every layer alike.
+        return (
+            "use ReLU or Tanh in hidden layers (no usual weight scale keeps signals through Sigmoid), then "
+            f"{INITIALIZATION}"
+        )
+    return INITIALIZATION
+
+
+def _commonest_activation(probe: Probe) -> str:
+    kinds = Counter(layer.kind.lower().replace("_", "").removesuffix("activation") for layer in probe.layers)
+    known = [(count, kind) for kind, count in kinds.items() if kind in _BOUNDED_AROUND_A_HALF + _OTHERS]
+    return max(known, key=lambda each: each[0])[1] if known else ""

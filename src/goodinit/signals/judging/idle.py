@@ -1,0 +1,90 @@
+"""Parameters that do not learn in the first step: without a gradient, or with one of exact zeros."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from goodinit.records import Finding, ParameterSignal
+from goodinit.signals.probing.probe import Probe
+
+__all__ = ["judge_idle"]
+
+
+def judge_idle(probe: Probe) -> tuple[Finding, ...]:
+    """Find trainable parameters that no gradient reaches, or only zeros."""
+    trainable = [p for p in probe.parameters if p.trainable]
+    if not any(p.gradient is not None for p in trainable):
+        return ()
+    return (*_zero(probe, trainable), *_unused([p for p in trainable if p.gradient is None]))
+
+
+def _unused(idle: Sequence[ParameterSignal]) -> tuple[Finding, ...]:
+    if not idle:
+        return ()
+    return (
+        Finding(
+            code="GI125",
+            title="Unused parameters",
+            severity="note",
+            where=tuple(p.name for p in idle),
+            measure="trainable parameters that no gradient can reach",
+            effect=float(len(idle)),
+            interval=None,
+            expected=(0.0, 0.0),
+            cause=f"No path leads from '{idle[0].name}' to what is differentiated: it is not used in this "
+            "forward "
+            "pass, or detached.",
+            cure=f"use it in forward, remove it, or freeze it: model.get_parameter({idle[0].name!r})"
+            ".requires_grad_(False)",
+        ),
+    )
+
+
+def _zero(probe: Probe, trainable: Sequence[ParameterSignal]) -> tuple[Finding, ...]:
+    # An expert that no row was sent to ran on nothing, and so is no layer of this pass.
+    ran = {layer.name for layer in probe.layers if 0 not in layer.shape}
+    stuck = [
+        p
+        for p in trainable
+        if p.gradient is not None
+        and p.gradient.nonfinite == 0
+        and p.gradient.second_moment == 0
+        and p.value.count
+        and {p.name, p.name.rpartition(".")[0] or probe.model} & ran
+    ]
+    if not any(len(p.shape) >= 2 for p in stuck):
+        return ()
+    chosen = _starts_at_zero(trainable)
+    first = next(p for p in stuck if len(p.shape) >= 2)
+    why = (
+        f"'{chosen.name}' starts at zero and cuts it off in the first step"
+        if chosen is not None
+        else "units that are off for the whole batch, a factor of zero, or a step without a slope cut it off"
+    )
+    return (
+        Finding(
+            code="GI117",
+            title="Zero gradients",
+            severity="note" if chosen is not None else "warning",
+            where=tuple(p.name for p in stuck),
+            measure="trainable parameters whose gradient is zero everywhere",
+            effect=float(len(stuck)),
+            interval=None,
+            expected=(0.0, 0.0),
+            cause=f"The gradient of '{first.name}' is exactly zero: {why}.",
+            cure="nothing, if that zero was chosen: it learns from the second step on"
+            if chosen is not None
+            else "look at the operations between it and the loss: .detach(), argmax, rounding, a mask or a "
+            "factor of zeros",
+        ),
+    )
+
+
+def _starts_at_zero(trainable: Sequence[ParameterSignal]) -> ParameterSignal | None:
+    """Return a weight or gain of zeros that itself has a gradient: it opens in the first step."""
+    for p in trainable:
+        opens = p.gradient is not None and p.gradient.second_moment > 0
+        # A bias of zeros cuts nothing off.
+        if p.zeros == 1.0 and opens and not p.name.rpartition(".")[2].startswith("bias"):
+            return p
+    return None

@@ -1,0 +1,287 @@
+"""Do signals and gradients keep their size, and does the output still depend on the input?"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from itertools import pairwise
+
+from goodinit.records import Finding, LayerSignal
+from goodinit.signals.judging.cures import travel_cure
+from goodinit.signals.judging.depth import (
+    Effect,
+    Noise,
+    effect,
+    expected,
+    factor,
+    interval,
+    noise,
+    severity,
+    trend,
+)
+from goodinit.signals.probing.kinds import is_embedding, is_norm
+from goodinit.signals.probing.probe import Probe
+
+__all__ = ["backward_points", "judge_information", "judge_travel", "looseness", "points", "share"]
+
+# One layer whose weights are off, compared with what entered the network.
+_JUMP = 1e5
+# Residual sums, norms and attention change scales between kinds of points by construction.
+_LOOSER = 30.0
+# A course foretold needs predictions at this many points and this share of them, and a measured change of
+# this
+# share of its logarithm.
+_PREDICTED_POINTS, _PREDICTED_SHARE, _AGREED = 8, 0.8, 0.5
+_BY_THEORY = ", as theory expects it of these weights"
+# A gradient below this lost its digits on the way; a square of float32 cannot be smaller than 2e-90.
+_UNDERFLOW = 1e-60
+_SMALLEST = 1e-90
+# Share of the second moment that still depends on the input, relative to the first layer. Critical ReLU
+# networks keep about 40/depth²; ordered ones lose it exponentially.
+_LOST = 1e-4
+# Nothing but rounding is left: the square of float32's 1e-7, with room.
+_GONE = 1e-10
+
+
+def points(layers: Sequence[LayerSignal]) -> tuple[LayerSignal, ...]:
+    """Return the comparable points: first calls of the layers that multiply by weights."""
+    return tuple(
+        layer
+        for layer in layers
+        if layer.parametric
+        and layer.call == 0
+        and not is_norm(layer.kind)
+        and not is_embedding(layer.kind)
+        and not layer.output.nonfinite
+    )
+
+
+def backward_points(layers: Sequence[LayerSignal]) -> tuple[tuple[LayerSignal, float], ...]:
+    """Return the points that a gradient reached, with its second moment, input side first.
+
+    A gradient that is exactly zero is kept (at a floor) if it had faded away before, and
+    left out if a weight of zeros cut it, which is the author's choice.
+    """
+    kept: list[tuple[LayerSignal, float]] = []
+    faded = False
+    for layer in reversed(points(layers)):
+        if layer.gradient is None or layer.gradient.nonfinite:
+            continue
+        size = layer.gradient.second_moment
+        if size > 0:
+            faded = size < _UNDERFLOW
+            kept.append((layer, size))
+        elif faded:
+            kept.append((layer, _SMALLEST))
+    return tuple(reversed(kept))
+
+
+def _jump(layers: Sequence[LayerSignal], entered: float, loose: float) -> Effect | None:
+    """Return the change from the input to the output if a single layer's scale is off."""
+    chance = noise([layer.units for layer in layers])
+    slack = math.log(_JUMP * loose)
+    grown = math.log(layers[-1].output.second_moment / entered)
+    if grown > chance.high + slack:
+        return Effect(grown, chance, slack)
+    # A small last layer is a usual choice, so what fades is judged before it.
+    faded = math.log(layers[-2].output.second_moment / entered)
+    return Effect(faded, chance, slack) if faded < chance.low - slack else None
+
+
+def judge_travel(probe: Probe) -> tuple[Finding, ...]:
+    """Compare second moments across depth with what finite width and healthy design allow."""
+    loose = looseness(probe)
+    found = []
+    forward = [layer for layer in points(probe.layers) if layer.output.second_moment > 0]
+    if len(forward) >= 2:
+        sizes = [layer.output.second_moment for layer in forward]
+        units = [layer.units for layer in forward[1:]]
+        entered = probe.input.second_moment if probe.input is not None else 0.0
+        measured = effect(sizes, units, loose) or _jump(forward, entered if entered > 0 else sizes[0], loose)
+        told = [None if layer.predicted is None else layer.predicted.value for layer in forward]
+        change = measured or _foretold(told, sizes, units, loose)
+        if change is not None:
+            found.append(_forward_finding(forward, change, travel_cure(probe), measured is None))
+    backward = backward_points(probe.layers)
+    if len(backward) >= 2:
+        measured = _backward_effect(backward, loose)
+        change = measured or _backward_foretold(backward, loose)
+        if change is not None:
+            found.append(_backward_finding(backward, change, travel_cure(probe), measured is None))
+    return tuple(found)
+
+
+def looseness(probe: Probe) -> float:
+    """Return the factor by which what is allowed is widened for this model's building blocks."""
+    return _LOOSER if probe.structure else 1.0
+
+
+def _backward_effect(backward: Sequence[tuple[LayerSignal, float]], loose: float) -> Effect | None:
+    # Towards the input. Per element a gradient keeps its size under fan_out scaling, summed over a
+    # layer under fan_in scaling; only what both measures show is no matter of shapes.
+    units = [layer.units for layer, _ in backward[:-1]]
+    turned = backward[::-1]
+    each = effect([size for _, size in turned], units, loose)
+    summed = effect([size * _elements(layer) for layer, size in turned], units, loose)
+    return _common(each, summed)
+
+
+def _common(each: Effect | None, summed: Effect | None) -> Effect | None:
+    if each is None or summed is None or (each.size > 0) != (summed.size > 0):
+        return None
+    return min(each, summed, key=lambda change: abs(change.size))
+
+
+def _foretold(
+    told: Sequence[float | None], sizes: Sequence[float], units: Sequence[int], loose: float
+) -> Effect | None:
+    """Return the change that theory expects of just these weights, where the measurement agrees.
+
+    A prediction has no noise of finite width, so that a drift that chance could hide in
+    the measurement is found in every draw.
+
+    Args:
+        told: predicted second moments, None where there is none.
+        sizes: measured ones.
+        units: of each layer passed.
+        loose: as in `effect`.
+    """
+    pairs = [
+        (value, size) for value, size in zip(told, sizes, strict=True) if value is not None and value > 0
+    ]
+    if len(pairs) < max(_PREDICTED_POINTS, _PREDICTED_SHARE * len(sizes)):
+        return None
+    change = effect([value for value, _ in pairs], units, loose, chance=Noise(0.0, 0.0))
+    if change is None:
+        return None
+    measured = trend([size for _, size in pairs]).total * math.copysign(1.0, change.size)
+    if measured < min(_AGREED * abs(change.size), change.slack):
+        return None
+    return Effect(change.size, Noise(0.0, noise(units, sizes).std), change.slack)
+
+
+def _backward_foretold(backward: Sequence[tuple[LayerSignal, float]], loose: float) -> Effect | None:
+    turned = backward[::-1]
+    units = [layer.units for layer, _ in backward[:-1]]
+    sizes = [size for _, size in turned]
+    told = [
+        None if layer.predicted_gradient is None else layer.predicted_gradient.value for layer, _ in turned
+    ]
+    areas = [_elements(layer) for layer, _ in turned]
+    summed = [None if value is None else value * area for value, area in zip(told, areas, strict=True)]
+    return _common(
+        _foretold(told, sizes, units, loose),
+        _foretold(summed, [size * area for size, area in zip(sizes, areas, strict=True)], units, loose),
+    )
+
+
+def _elements(layer: LayerSignal) -> float:
+    return math.prod(layer.shape) / max(layer.shape[0], 1) if layer.shape else 1.0
+
+
+def _course(change: Effect, layers: Sequence[LayerSignal], sizes: Sequence[float]) -> str:
+    """Say how the change came about: at one layer, or evenly."""
+    steps = [math.log(after / before) for before, after in pairwise(sizes)]
+    largest = max(steps, key=lambda step: step * math.copysign(1.0, change.size), default=0.0)
+    if largest * math.copysign(1.0, change.size) > abs(change.size) / 2:
+        at = steps.index(largest)
+        return f"by a factor of {factor(largest):.3g} between '{layers[at].name}' and '{layers[at + 1].name}'"
+    per_layer = factor(change.size / max(len(steps), 1))
+    return f"by a factor of {per_layer:.3g} per layer over {len(layers)} layers"
+
+
+def _forward_finding(layers: Sequence[LayerSignal], change: Effect, cure: str, told: bool) -> Finding:
+    first, last = layers[0], layers[-1]
+    vanishing = change.size < 0
+    sizes = [layer.output.second_moment for layer in layers]
+    course = _course(change, layers, sizes)
+    return Finding(
+        code="GI102" if vanishing else "GI103",
+        title="Vanishing signal" if vanishing else "Exploding signal",
+        severity=severity(change),
+        where=(first.name, last.name),
+        measure=f"second moment of layer outputs, last over first{_BY_THEORY if told else ''}",
+        effect=factor(change.size),
+        interval=interval(change),
+        expected=expected(change),
+        cause=f"The second moment changes {course}, from {sizes[0]:.2e} to {sizes[-1]:.2e}: the weights "
+        f"are too {'small' if vanishing else 'large'} for their fan-in and activation.",
+        cure=cure,
+    )
+
+
+def _backward_finding(
+    backward: Sequence[tuple[LayerSignal, float]], change: Effect, cure: str, told: bool
+) -> Finding:
+    turned = backward[::-1]
+    sizes = [size for _, size in turned]
+    course = _course(change, [layer for layer, _ in turned], sizes)
+    vanishing = change.size < 0
+    return Finding(
+        code="GI104" if vanishing else "GI105",
+        title="Vanishing gradient" if vanishing else "Exploding gradient",
+        severity=severity(change),
+        where=(backward[0][0].name, backward[-1][0].name),
+        measure="second moment of gradients at layer outputs, first layer over "
+        f"last{_BY_THEORY if told else ''}",
+        effect=factor(change.size),
+        interval=interval(change),
+        expected=expected(change),
+        cause=f"On the way back the gradient's second moment changes {course}, from {sizes[0]:.2e} to "
+        f"{sizes[-1]:.2e}: weight scale times activation slope is {'below' if vanishing else 'above'} one.",
+        cure=cure,
+    )
+
+
+def judge_information(probe: Probe) -> tuple[Finding, ...]:
+    """Find the layer from which on outputs are the same for every sample of the batch."""
+    line = _without_zero_ends(probe, [layer for layer in points(probe.layers) if layer.varying is not None])
+    if not line or not probe.input_varying:
+        return ()
+    shares = [share(layer) for layer in line]
+    start = next((s for s in shares if s > 0), 1.0)
+    kept = [s / start for s in shares]
+    begin = len(kept)
+    while begin and kept[begin - 1] < _LOST:
+        begin -= 1
+    lost = len(kept) - begin
+    # One step down may be pooling over positions; three layers or full loss are not.
+    if not lost or (lost < 3 and kept[-1] > _GONE):
+        return ()
+    layer = line[begin]
+    why = "its weight is all zeros" if layer.name in _zeroed(probe) else "the rest is biases or a constant"
+    return (
+        Finding(
+            code="GI108",
+            title="Input forgotten",
+            severity="error",
+            where=(layer.name, line[-1].name),
+            measure="share of the second moment that differs between samples, last layer over first",
+            effect=kept[-1],
+            interval=None,
+            expected=(_LOST, 1.0),
+            cause=f"From '{layer.name}' on all samples of the batch give nearly the same output: less than "
+            f"{_LOST:g} of the signal that entered is left; {why}.",
+            cure=travel_cure(probe),
+        ),
+    )
+
+
+def _zeroed(probe: Probe) -> set[str]:
+    return {p.name.rpartition(".")[0] for p in probe.parameters if p.zeros == 1.0 and len(p.shape) >= 2}
+
+
+def _without_zero_ends(probe: Probe, line: list[LayerSignal]) -> list[LayerSignal]:
+    # Last layers that start at zero are a usual choice; a network of nothing else is not.
+    zeroed = _zeroed(probe)
+    end = len(line)
+    while end and line[end - 1].name in zeroed:
+        end -= 1
+    return line[:end] if end or len(line) < 2 else line[:-1]
+
+
+def share(layer: LayerSignal) -> float:
+    """Return the share of a layer's second moment that differs from sample to sample."""
+    if layer.varying is None or not layer.output.second_moment > 0:
+        return 0.0
+    return layer.varying / layer.output.second_moment

@@ -1,0 +1,1 @@
+"""The same statistics while a model trains."""

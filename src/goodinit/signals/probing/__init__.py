@@ -1,0 +1,1 @@
+"""The probe: one forward and one backward pass, measured."""

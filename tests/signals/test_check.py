@@ -1,0 +1,98 @@
+"""What `check` puts into a report, and what can be left out."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+
+from goodinit.errors import UnhealthyError
+from goodinit.records import Report
+from goodinit.signals import check
+
+
+def chain(depth: int, std: float) -> nn.Sequential:
+    layers: list[nn.Module] = []
+    for _ in range(depth):
+        layers += [nn.Linear(64, 64), nn.Tanh()]
+    model = nn.Sequential(*layers)
+    for layer in model:
+        if isinstance(layer, nn.Linear):
+            nn.init.normal_(layer.weight, 0.0, std / 8)
+            nn.init.zeros_(layer.bias)
+    return model
+
+
+def test_theory_stands_beside_what_was_measured_unless_it_is_left_out() -> None:
+    model = chain(4, 1.0)
+    layers = check(model).layers
+    assert all(layer.predicted is not None and layer.predicted_gradient is not None for layer in layers)
+    assert all(layer.predicted.low < layer.output.second_moment < layer.predicted.high for layer in layers)
+    assert all(layer.predicted is None for layer in check(model, predict=False).layers)
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_a_slow_drift_is_found_in_every_draw_by_what_theory_expects(seed: int) -> None:
+    """A gradient that grows ×1.2 a layer over 20 layers of 64 units; chance alone moves it by e^±1.5."""
+    torch.manual_seed(seed)
+    report = check(chain(20, 5 / 3), seed=seed)
+    finding = next(finding for finding in report.findings if finding.code == "GI105")
+    assert 20 < finding.effect < 200
+    torch.manual_seed(seed)
+    assert check(chain(20, 1.0), seed=seed).healthy
+
+
+def test_a_model_that_theory_cannot_follow_is_measured_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    import sys
+
+    module = sys.modules["goodinit.signals.check"]
+
+    def stuck(*args: object, **kwargs: object) -> None:
+        raise RuntimeError("no rule for this")
+
+    monkeypatch.setattr(module, "predictions", stuck)
+    report = check(chain(3, 1.0))
+    assert any("Theory could not follow this model" in note and "no rule" in note for note in report.notes)
+    assert len(report.layers) == 6
+
+
+def test_several_batches_are_measured_together() -> None:
+    model = chain(2, 1.0)
+    report = check(model, batches=[torch.randn(4, 64), torch.randn(12, 64)])
+    assert report.layers[0].output.count == 16 * 64
+
+
+def test_the_jacobian_is_estimated_where_it_is_asked_for() -> None:
+    model = chain(2, 1.0)
+    assert check(model).jacobians == ()
+    (spectrum,) = check(model, jacobian=True).jacobians
+    assert (spectrum.start, spectrum.end, spectrum.inputs) == ("input", "output", 64)
+
+
+def test_attention_and_effective_depth_are_in_the_report() -> None:
+    class One(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.mix = nn.MultiheadAttention(16, 4, batch_first=True)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return x + self.mix(x, x, x, need_weights=False)[0]
+
+    report = check(One(), torch.randn(2, 8, 16))
+    assert [signal.heads for signal in report.attention] == [4]
+    assert 1.0 <= (check(chain(5, 1.0)).effective_depth or 0.0) <= 5.0
+
+
+def test_notes_are_findings_that_leave_a_model_healthy_and_survive_json() -> None:
+    layer = nn.Linear(8, 8)
+    model = nn.Sequential(layer, nn.Linear(8, 8))
+    model[1].load_state_dict(layer.state_dict())
+    report = check(model)
+    assert [finding.severity for finding in report.findings] == ["note"]
+    assert report.healthy
+    report.assert_healthy()
+    assert Report.from_json(report.to_json()) == report
+    with torch.no_grad():
+        model[1].weight[0, 0] = float("nan")
+    with pytest.raises(UnhealthyError, match="GI101"):
+        check(model).assert_healthy()

@@ -1,0 +1,76 @@
+"""Parameters that get no gradient, or zeros."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+
+from goodinit.records import Finding
+from goodinit.signals import check
+
+
+class Branched(nn.Module):
+    """A trunk with a side branch whose output is multiplied by a factor."""
+
+    def __init__(self, width: int, factor: float, learned: bool = False) -> None:
+        super().__init__()
+        self.trunk, self.side, self.head = (nn.Linear(width, width) for _ in range(3))
+        self.factor = nn.Parameter(torch.tensor(factor)) if learned else factor
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.head(torch.tanh(self.trunk(x)) + self.factor * self.side(x))
+
+
+def found(model: nn.Module, batch: object = None) -> dict[str, Finding]:
+    return {finding.code: finding for finding in check(model, batch, predict=False).findings}
+
+
+@pytest.mark.parametrize("width", [4, 64])
+def test_a_branch_times_zero_has_no_gradient(width: int) -> None:
+    finding = found(Branched(width, 0.0), torch.randn(8, width))["GI117"]
+    assert (finding.where, finding.severity) == (("side.weight", "side.bias"), "warning")
+    assert "GI117" not in found(Branched(width, 0.5), torch.randn(8, width))
+
+
+def test_a_branch_behind_a_gate_that_starts_at_zero_is_a_choice() -> None:
+    report = check(Branched(16, 0.0, learned=True), torch.randn(8, 16))
+    (finding,) = report.findings
+    assert (finding.code, finding.severity) == ("GI117", "note")
+    assert "'factor' starts at zero" in finding.cause
+    assert report.healthy
+
+
+@pytest.mark.parametrize("layers", [1, 3])
+def test_parameters_that_forward_does_not_use_are_named(layers: int) -> None:
+    class Idle(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.used = nn.Linear(8, 8)
+            self.idle = nn.ModuleList(nn.Linear(8, 8) for _ in range(layers))
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return self.used(x)
+
+    report = check(Idle())
+    (finding,) = report.findings
+    assert (finding.code, finding.severity, finding.effect) == ("GI125", "note", 2.0 * layers)
+    assert finding.where[0] == "idle.0.weight"
+    assert report.healthy
+    model = Idle()
+    for parameter in model.idle.parameters():
+        parameter.requires_grad_(False)
+    assert check(model).findings == ()
+
+
+def test_an_expert_that_no_row_was_sent_to_is_not_accused() -> None:
+    class Routed(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.experts = nn.ModuleList(nn.Linear(8, 8) for _ in range(2))
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            rows = [slice(0, None), slice(0, 0)]
+            return torch.cat([expert(x[at]) for expert, at in zip(self.experts, rows, strict=True)])
+
+    assert "GI117" not in found(Routed(), torch.randn(8, 8))

@@ -1,0 +1,114 @@
+"""Faults planted in attention and residual streams."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from torch import nn
+
+from goodinit.records import Finding
+from goodinit.signals import check, probe
+from goodinit.signals.judging.mixing import token_difference
+
+
+class Attention(nn.Module):
+    """Layers of self-attention, with skips and norms or without."""
+
+    def __init__(self, depth: int, width: int, skips: bool) -> None:
+        super().__init__()
+        self.layers = nn.ModuleList(nn.MultiheadAttention(width, 4, batch_first=True) for _ in range(depth))
+        self.norms = nn.ModuleList(nn.LayerNorm(width) for _ in range(depth))
+        self.skips = skips
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        for layer, norm in zip(self.layers, self.norms, strict=True):
+            y = norm(x)
+            mixed = layer(y, y, y, need_weights=False)[0]
+            x = x + mixed if self.skips else mixed
+        return x
+
+
+class Stream(nn.Module):
+    """x + f(x), over and over."""
+
+    def __init__(self, depth: int, width: int, branch: float) -> None:
+        super().__init__()
+        self.branches = nn.ModuleList(nn.Linear(width, width) for _ in range(depth))
+        for layer in self.branches:
+            nn.init.normal_(layer.weight, 0.0, branch / width**0.5)
+            nn.init.zeros_(layer.bias)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        for layer in self.branches:
+            x = x + torch.relu(layer(x))
+        return x
+
+
+def found(model: nn.Module, batch: torch.Tensor) -> dict[str, Finding]:
+    return {finding.code: finding for finding in check(model, batch).findings}
+
+
+@pytest.mark.parametrize("depth", [4, 8])
+@pytest.mark.parametrize("width", [16, 32])
+def test_attention_without_skips_collapses_in_rank_and_with_them_does_not(depth: int, width: int) -> None:
+    x = torch.randn(4, 12, width)
+    sick = found(Attention(depth, width, skips=False), x)["GI112"]
+    assert sick.effect < 1e-3
+    assert sick.where[-1] == f"layers.{depth - 1}"
+    assert "GI112" not in found(Attention(depth, width, skips=True), x)
+
+
+def test_tokens_that_are_alike_already_are_not_blamed_on_attention() -> None:
+    x = torch.randn(4, 1, 16).expand(4, 12, 16).clone()
+    assert "GI112" not in found(Attention(4, 16, skips=True), x)
+
+
+def test_the_difference_of_tokens_follows_from_their_common_cosine() -> None:
+    shared, own = torch.randn(1, 1, 4096), torch.randn(2, 10, 4096)
+    x = 3.0 * shared + own  # the cosine between two tokens is 9/10
+    (layer, *_) = probe(nn.LayerNorm(4096, elementwise_affine=False), x).layers
+    difference = token_difference(layer)
+    assert difference == pytest.approx(0.1, abs=0.02)
+
+
+@pytest.mark.parametrize("factor", [30.0, 300.0])
+@pytest.mark.parametrize("width", [16, 64])
+def test_logits_of_attention_that_are_too_large_are_found(factor: float, width: int) -> None:
+    model, x = Attention(2, width, skips=True), torch.randn(4, 12, width)
+    assert "GI113" not in found(model, x)
+    with torch.no_grad():
+        for layer in model.layers:
+            layer.in_proj_weight[: 2 * width] *= math.sqrt(factor)
+    finding = found(model, x)["GI113"]
+    assert finding.where == ("layers.0", "layers.1")
+    assert finding.effect < 0.3
+
+
+def test_attention_that_forgot_to_scale_its_logits_is_found() -> None:
+    class Unscaled(nn.Module):
+        def __init__(self, scale: float) -> None:
+            super().__init__()
+            self.q, self.k, self.v = (nn.Linear(64, 64) for _ in range(3))
+            for layer in (self.q, self.k, self.v):
+                nn.init.normal_(layer.weight, 0.0, 64**-0.5)
+            self.scale = scale
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return (self.q(x) @ self.k(x).transpose(1, 2) * self.scale).softmax(-1) @ self.v(x)
+
+    x = torch.randn(4, 16, 64)
+    assert "GI113" in found(Unscaled(1.0), x)
+    assert "GI113" not in found(Unscaled(64**-0.5), x)
+
+
+@pytest.mark.parametrize("depth", [8, 24])
+def test_a_stream_that_multiplies_with_depth_is_found_and_one_that_adds_is_not(depth: int) -> None:
+    x = torch.randn(16, 64)
+    finding = found(Stream(depth, 64, 2.0), x)["GI114"]
+    low, high = finding.interval or (0.0, 0.0)
+    assert low < finding.effect < high
+    # Each branch puts out 2 × what comes in, half of which ReLU keeps, and correlated with it.
+    assert finding.effect > 2.0 ** (depth - 1) / 2
+    assert "GI114" not in found(Stream(depth, 64, depth**-0.5), x)
