@@ -10,7 +10,7 @@ JOBS ?= 2
 INSTALL := PIP_DISABLE_PIP_VERSION_CHECK=1 $(BIN)/python -m pip install --quiet
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check bench clean
+.PHONY: help setup demo test check bench quality sanitize clean
 .DELETE_ON_ERROR:
 
 help:  ## list the targets
@@ -43,6 +43,19 @@ check: $(STAMP)  ## formatter, linter, strict type checker, then the tests
 
 bench: $(STAMP)  ## run every script in benchmarks/ and keep its figures
 	@for script in benchmarks/[a-z]*.py; do echo "== $$script"; $(BIN)/python "$$script" || exit 1; done
+
+quality: $(STAMP)  ## 1e9 draws of every law against its distribution, a million fills against NumPy (an hour)
+	$(BIN)/python benchmarks/rng_quality.py
+	$(BIN)/python benchmarks/kernel_agreement.py
+
+# The interpreter itself is not built with the sanitizers, so their runtime must come first; it leaks by design.
+sanitize: $(STAMP)  ## the kernel tests on a build with AddressSanitizer and UBSan
+	cmake -S . -B build/sanitize -G Ninja -DCMAKE_BUILD_TYPE=Debug -DGOODINIT_SANITIZE=ON \
+	    -DCMAKE_MAKE_PROGRAM=$(abspath $(BIN))/ninja -DPython_EXECUTABLE=$(abspath $(BIN))/python \
+	    -Dnanobind_DIR=$$($(BIN)/python -m nanobind --cmake_dir) >/dev/null
+	$(BIN)/ninja -C build/sanitize
+	LD_PRELOAD="$$(g++ -print-file-name=libasan.so) $$(g++ -print-file-name=libubsan.so)" ASAN_OPTIONS=detect_leaks=0 \
+	    $(BIN)/python tools/with_kernels.py build/sanitize tests/rng/test_native.py tests/rng/test_vectors.py -n 0
 
 clean:  ## remove what the other targets made, .venv included
 	rm -rf $(VENV) build dist out src/*.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

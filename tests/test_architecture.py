@@ -56,6 +56,7 @@ OPEN_TO_ALL = frozenset({"errors", "records", "files"})
 UNRESTRICTED = frozenset({"cli", "__main__", "goodinit"})
 # Single imports that the table does not allow, each with its reason.
 EXCEPTIONS: dict[tuple[str, str], str] = {
+    ("rng", "kernels"): "the compiled module, which holds the reference's arithmetic and knows no other room",
     ("records", "report"): "showing a record hands it to the room that draws, inside the method",
     ("init", "rng"): "a drop-in call turns one draw of torch's generator into a key and fills with it",
     ("recipes", "theory"): "auto is theory applied to a traced graph: moments and operating points",

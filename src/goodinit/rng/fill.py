@@ -12,12 +12,14 @@ import torch
 from goodinit.errors import ArgumentError, WrongTypeError
 from goodinit.rng.elementary import DOUBLE, SINGLE, Floats
 from goodinit.rng.laws import normal_blocks, uniform_blocks
+from goodinit.rng.native import Law, truncated_law
 from goodinit.rng.region import Region
 from goodinit.rng.truncated import truncate, truncated_blocks
 from goodinit.rng.writing import Progress, check_fillable, write_
 
 __all__ = ["fill_normal_", "fill_truncated_normal_", "fill_uniform_"]
 
+_LARGEST_SINGLE = float(np.finfo(np.float32).max)
 _Blocks = npt.NDArray[np.uint64]
 
 
@@ -68,7 +70,8 @@ def fill_uniform_(
     def draw(blocks: _Blocks) -> Floats:
         return uniform_blocks(key, blocks, stream, precision, low, high - low, high)
 
-    return write_(tensor, key, stream, region, progress, draw)
+    law = Law("uniform", (low, high - low, high))
+    return write_(tensor, key, stream, region, progress, draw, law)
 
 
 def fill_normal_(
@@ -117,7 +120,7 @@ def fill_normal_(
     def draw(blocks: _Blocks) -> Floats:
         return normal_blocks(key, blocks, stream, precision, mean, std)
 
-    return write_(tensor, key, stream, region, progress, draw)
+    return write_(tensor, key, stream, region, progress, draw, Law("normal", (mean, std)))
 
 
 def fill_truncated_normal_(
@@ -173,15 +176,17 @@ def fill_truncated_normal_(
         raise ArgumentError(f"the interval [{low}, {high}] holds no finite number: move low and high")
     precision = DOUBLE if double else SINGLE
     constant = std == 0 or low == high
+    law = None
     if not constant:
-        truncate(mean, std, low, high, 53 if double else 32)  # a bad interval fails before any write
+        # A bad interval fails here, before any write.
+        law = truncated_law(mean, std, low, high, truncate(mean, std, low, high, 53 if double else 32))
 
     def draw(blocks: _Blocks) -> Floats:
         if constant:
             return np.full((4, blocks.size), min(max(mean, low), high), precision.real)
         return truncated_blocks(key, blocks, stream, precision, mean, std, low, high)
 
-    return write_(tensor, key, stream, region, progress, draw)
+    return write_(tensor, key, stream, region, progress, draw, law)
 
 
 def _number(name: str, value: float) -> float:
@@ -197,7 +202,7 @@ def _number(name: str, value: float) -> float:
 
 
 def _require_finite(double: bool, **arguments: float) -> None:
-    largest = sys.float_info.max if double else float(np.finfo(np.float32).max)
+    largest = sys.float_info.max if double else _LARGEST_SINGLE
     for name, value in arguments.items():
         if abs(value) > largest:
             raise ArgumentError(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -59,7 +60,7 @@ class Region:
         >>> Region.whole((2, 3)).is_whole
         True
         """
-        return cls(tuple(shape), (0,) * len(shape), tuple(shape))
+        return _whole(tuple(map(int, shape)))
 
     @property
     def numel(self) -> int:
@@ -217,3 +218,9 @@ class Region:
                 start = (*first, self.start[dim] + low, *self.start[dim + 1 :])
                 size = (1,) * dim + (count, *self.size[dim + 1 :])
                 yield (*prefix, slice(low, low + count)), Region(self.shape, start, size)
+
+
+# Models have few different shapes, and a small tensor is filled sooner than its region is checked.
+@functools.lru_cache(maxsize=4096)
+def _whole(shape: tuple[int, ...]) -> Region:
+    return Region(shape, (0,) * len(shape), shape)

@@ -18,6 +18,7 @@ import numpy.typing as npt
 import torch
 
 from goodinit.errors import ArgumentError, TensorError, WrongTypeError
+from goodinit.rng import native
 from goodinit.rng.elementary import Floats
 from goodinit.rng.region import Region
 
@@ -71,7 +72,7 @@ def check_fillable(tensor: torch.Tensor) -> None:
         )
     if tensor.layout != torch.strided:
         raise TensorError(f"cannot fill a tensor of layout {tensor.layout}: make it dense first")
-    if _overlaps(tuple(tensor.shape), tensor.stride()):
+    if not tensor.is_contiguous() and _overlaps(tuple(tensor.shape), tensor.stride()):
         raise TensorError(
             f"cannot fill a tensor whose elements share memory (shape {tuple(tensor.shape)}, "
             f"strides {tensor.stride()}): clone() it first"
@@ -85,25 +86,29 @@ def write_(
     region: Region | None,
     progress: Progress | None,
     draw: Draw,
+    law: native.Law | None,
 ) -> torch.Tensor:
     """Write a law's values into a tensor that `check_fillable` has passed.
 
-    Meta and fake tensors stay as they are.
+    The kernels write where they can, from `law`; else NumPy does, from `draw`. Meta and fake tensors
+    stay as they are.
 
     Raises:
         WrongTypeError: if key or stream is no integer.
         ArgumentError: if key or stream is out of range, or the region's size is not the tensor's shape.
     """
     _check_address(key, stream)
-    shape = tuple(tensor.shape)
-    where = Region.whole(shape) if region is None else region
-    if where.size != shape:
+    if region is not None and region.size != tuple(tensor.shape):
         raise ArgumentError(
-            f"region.size must be the tensor's shape, found {where.size} and {shape}: "
+            f"region.size must be the tensor's shape, found {region.size} and {tuple(tensor.shape)}: "
             "pass the box of the global tensor that this tensor holds"
         )
-    if tensor.is_meta or _is_fake(tensor) or where.numel == 0:
+    if tensor.is_meta or _is_fake(tensor) or tensor.numel() == 0:
         return tensor
+    if law is not None and native.can_write(tensor):
+        native.write_box(tensor, key, stream, region, law, progress)
+        return tensor
+    where = Region.whole(tuple(tensor.shape)) if region is None else region
     target = tensor.detach()
     inference = torch.is_inference_mode_enabled()
 
@@ -162,6 +167,8 @@ def _box_values(box: Region, draw: Draw) -> npt.NDArray[Any]:
 
 
 def _check_address(key: int, stream: int) -> None:
+    if type(key) is int and type(stream) is int and 0 <= key < 2**64 and 0 <= stream < 2**32:
+        return
     for name, value, limit in (("key", key, 64), ("stream", stream, 32)):
         if isinstance(value, bool) or not isinstance(value, int):
             raise WrongTypeError(f"{name} must be an integer, found {type(value).__name__}")
