@@ -44,7 +44,7 @@ check: $(STAMP)  ## formatter, linter, strict type checker, then the tests
 bench: $(STAMP)  ## run every script in benchmarks/ and keep its figures
 	@for script in benchmarks/[a-z]*.py; do echo "== $$script"; $(BIN)/python "$$script" || exit 1; done
 
-quality: $(STAMP)  ## 1e9 draws of every law against its distribution, a million fills against NumPy (an hour)
+quality: $(STAMP)  ## 1e9 draws of every law against its distribution, a million fills against NumPy (half an hour)
 	$(BIN)/python benchmarks/rng_quality.py
 	$(BIN)/python benchmarks/kernel_agreement.py
 

@@ -16,6 +16,8 @@ from pathlib import Path
 PACKAGE = Path(__file__).resolve().parent.parent / "src" / "goodinit"
 COUNT = (
     "import json, sys, torch\n"
+    # The hook of an editable installation would answer before the path does.
+    "sys.meta_path = [f for f in sys.meta_path if 'editable' not in type(f).__module__]\n"
     "before = set(sys.modules)\n"
     "import goodinit\n"
     "print(json.dumps([goodinit.__file__, sorted(set(sys.modules) - before)]))\n"
