@@ -1,4 +1,4 @@
-// Coefficients of the normal upper-tail quantile, printed by tools/fit_quantile.py.
+// Coefficients of the normal upper-tail quantile: those of src/goodinit/rng/quantile_coefficients.py, which a test holds equal.
 #pragma once
 
 namespace goodinit::quantile {
