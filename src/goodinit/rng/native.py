@@ -25,8 +25,8 @@ VARIABLE = "GOODINIT_KERNELS"
 
 _CHOICES = ("numpy", "baseline", "avx2", "avx512")
 _BUILD = (
-    "install a C++ compiler and reinstall goodinit "
-    "(pip install --force-reinstall --no-deps --no-binary goodinit goodinit)"
+    "install a C++ compiler, then install goodinit again from its source tree "
+    "(pip install --force-reinstall --no-deps .)"
 )
 _TYPES = {
     torch.float32: "float32",
