@@ -20,6 +20,7 @@ MODEL = "from torch import nn\ndef build(): return nn.Linear(64, 256)\n"
 
 RUN = """
 import os, resource, signal, sys
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a background job's shell may have it ignored
 from pathlib import Path
 import safetensors.torch
 from goodinit.cli import main
