@@ -11,7 +11,7 @@ Beside them stand the factors under the recipe `kaiming_normal` and under torch'
 
 What cannot be held is announced by the plan beforehand, with a number. A second table takes
 networks whose layers have no biases, or an odd width, so that mirrored weights cannot hold them,
-reads the number in the plan's own sentence, and measures it over many draws:
+reads the number that the plan announces, and measures it over many draws:
 
 - layers: for how many first layers one input's second moment stays within a factor of 3 (mean);
 - gradient: the factor of one input's gradient from the last hidden layer to the first (median);
@@ -27,7 +27,6 @@ from __future__ import annotations
 
 import argparse
 import math
-import re
 import warnings
 from collections.abc import Callable
 
@@ -67,7 +66,6 @@ ACTIVATIONS |= {
 }
 
 
-# Function, and the number that the plan gives in words.
 UNHELD: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
     "λ x²": lambda x: x * x,
     "λ relu(x)³": lambda x: torch.relu(x) ** 3,
@@ -82,11 +80,6 @@ ALIKE: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
     "Mish": nn.functional.mish,
     "ELU": nn.functional.elu,
     "Sigmoid": torch.sigmoid,
-}
-SAID = {
-    "layers": re.compile(r"for the first ([\d.]+) layers"),
-    "gradient": re.compile(r"predicted to change ×([\d.e+-]+)"),
-    "correlation": re.compile(r"end with correlation ([\d.]+\d)"),
 }
 
 
@@ -131,12 +124,9 @@ def factors(
 
 
 def announced(plan: goodinit.Plan) -> tuple[str, float] | None:
-    """The quantity and the number that the plan's own sentence gives; None where it announces nothing."""
-    for row in plan:
-        for what, pattern in SAID.items():
-            if found := pattern.search(row.why):
-                return what, float(found[1])
-    return None
+    """The quantity and the number that the plan announces; None where it announces nothing."""
+    said = next((row.announced for row in plan if row.announced is not None), None)
+    return None if said is None else (said.quantity, said.predicted)
 
 
 def measured(what: str, model: nn.Sequential, plan: goodinit.Plan, draws: int, inputs: int = 16) -> float:

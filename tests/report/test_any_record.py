@@ -12,11 +12,12 @@ from typing import Any
 
 import pytest
 
-from goodinit.records import Report
+from goodinit.records import CoordinateCheck, MonitorLog, Report
 from goodinit.report import compact, render, to_text
 
 # NaN, infinity, zero, the smallest and the largest: what a broken network measures.
 NUMBERS = (0.0, -0.0, 1.0, 0.3, -2.5, 1e-30, 1e30, 5e-324, 1.7e308, -1.7e308, math.nan, math.inf, -math.inf)
+SQUARES = ("second_moment", "mean_square", "output", "value", "gradient", "update")
 COUNTS = (0, 1, 2, 7, 10**9)
 NAMES = (
     "",
@@ -50,7 +51,7 @@ def value(hint: Any, draw: random.Random, depth: int = 0) -> Any:
         hints = typing.get_type_hints(hint)
         made = {f.name: value(hints[f.name], draw, depth + 1) for f in dataclasses.fields(hint)}
         # Mean squares are squares; everything else may hold anything.
-        squares = {k: abs(made[k]) for k in ("second_moment", "mean_square") if k in made}
+        squares = {k: abs(made[k]) for k in SQUARES if isinstance(made.get(k), float)}
         return hint(**{**made, **squares})
     choices: dict[Any, tuple[Any, ...]] = {float: NUMBERS, int: COUNTS, str: NAMES, bool: (True, False)}
     return draw.choice(choices[hint])
@@ -78,6 +79,21 @@ def test_any_report_can_be_shown(block: int) -> None:
             error.args = (f"seed {seed}: {error}",)
             raise
     assert drawn > 200
+
+
+@pytest.mark.parametrize("kind", [MonitorLog, CoordinateCheck])
+def test_any_run_and_any_coordinate_check_can_be_shown(kind: type) -> None:
+    drawn = 0
+    for seed in range(80):
+        record = value(kind, random.Random(seed))
+        try:
+            drawn += len(figures(render(record)))
+            assert compact(record)
+            assert to_text(record, width=140)
+        except Exception as error:
+            error.args = (f"seed {seed}: {error}",)
+            raise
+    assert drawn > 100
 
 
 def test_a_number_that_json_lacks_would_be_caught() -> None:

@@ -153,5 +153,5 @@ def test_an_empty_report_renders() -> None:
 
 
 def test_other_things_are_refused_by_name() -> None:
-    with pytest.raises(WrongTypeError, match=r"expected a Report, PlanRecord, .*, got dict"):
+    with pytest.raises(WrongTypeError, match=r"expected one of Report, .*; got dict"):
         to_text({})

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from goodinit.records import Histogram
 from goodinit.report.html.axes import log_axis, named_axis
 from goodinit.report.html.numbers import percent, prose, scientific
-from goodinit.report.html.violins import _outline, _quantile
+from goodinit.report.html.violins import outline, quantile
 
 _LOWERED = str.maketrans("⁻⁰¹²³⁴⁵⁶⁷⁸⁹−", "-0123456789-")
 
@@ -76,7 +76,7 @@ histograms = st.builds(
 
 @given(histograms)
 def test_a_violin_covers_just_the_bins_that_hold_something(histogram: Histogram) -> None:
-    across, along = _outline(histogram)
+    across, along = outline(histogram)
     assert len(across) == len(along)
     if not histogram.sampled:
         assert across == []
@@ -95,12 +95,12 @@ def test_a_violin_covers_just_the_bins_that_hold_something(histogram: Histogram)
 
 @given(histograms, st.floats(min_value=0, max_value=1))
 def test_quantiles_lie_in_the_histogram_and_rise(histogram: Histogram, share: float) -> None:
-    value = _quantile(histogram, share)
+    value = quantile(histogram, share)
     assert histogram.low - 1e-9 <= value <= histogram.high + 1e-9
-    assert _quantile(histogram, share / 2) <= value + 1e-9
+    assert quantile(histogram, share / 2) <= value + 1e-9
 
 
 def test_the_median_of_even_bins_is_their_middle() -> None:
-    assert _quantile(Histogram(0.0, 4.0, (5, 5, 5, 5)), 0.5) == pytest.approx(2.0)
-    assert _quantile(Histogram(0.0, 4.0, (0, 0, 0, 8)), 0.25) == pytest.approx(3.25)
-    assert math.isclose(_quantile(Histogram(2.0, 2.0, (7,)), 0.9), 2.0)
+    assert quantile(Histogram(0.0, 4.0, (5, 5, 5, 5)), 0.5) == pytest.approx(2.0)
+    assert quantile(Histogram(0.0, 4.0, (0, 0, 0, 8)), 0.25) == pytest.approx(3.25)
+    assert math.isclose(quantile(Histogram(2.0, 2.0, (7,)), 0.9), 2.0)

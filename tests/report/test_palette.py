@@ -18,7 +18,8 @@ TINTED = (
     ("ink", "error-tint"),
     ("ink", "warning-tint"),
 )
-MARKS = ("measured", "predicted", "before", "error", "low", "high")
+SERIES = tuple(f"series-{number}" for number in range(7))
+MARKS = ("measured", "predicted", "before", "error", "low", "high", *SERIES)
 
 
 def channels(colour: str) -> list[float]:

@@ -14,56 +14,81 @@ from typing import Any, cast
 import torch
 from torch import Tensor
 
+from goodinit.graph.contractions import CONTRACTIONS
 from goodinit.graph.expressions import elementwise, replayed
 from goodinit.graph.flow import Const, Flow, Link, Root, Signal, Weight
 from goodinit.graph.paths import parameter_names
+from goodinit.graph.replaying import LEAVES, replayed_moment
+from goodinit.graph.states import Leaf, state_moment
 from goodinit.graph.tape import Node, Ref
 
 __all__ = ["Leaf", "sampled"]
-
-#: Second moment of a signal that is not sampled further: its kind (see `Source`) and its parameters.
-Leaf = Callable[[str, tuple[str, ...]], float]
 
 # A relative error of about √(2/16384) = 1 %, so two digits of a moment are told.
 _SAMPLES = 16_384
 # Beyond so many signals a recurrence or a very deep stack is taken to have unit size.
 _MOST = 48
-_LEAVES = {"data": "data", "weight": "weight", "embedding": "embedding", "norm": "norm"}
-_LEAVES |= {"residual": "residual", "learned": "learned", "recurrent": "recurrence", "attention": "attention"}
+_MOST_ROOTS = 400
+_LEAVES = {**LEAVES, "norm": "norm"}
 _LARGEST = {"amax", "max", "max_dim"}
+# Operations that add up what lies at several places; a product with a constant matrix is one.
+_ADDING = {"sum", "cumsum", "index_add", "index_add_", "scatter_add", "scatter_add_", "scatter_reduce"}
+_ADDING |= {"scatter_reduce_", "segment_reduce", "_sparse_mm", *CONTRACTIONS}
 
 
-def sampled(flow: Flow, link: Link) -> Callable[[Leaf], float] | None:
+def sampled(flow: Flow, link: Link, mixed: frozenset[int]) -> Callable[[Leaf], float] | None:
     """Return a function that gives the second moment of a link, or None where nothing is mixed before it.
 
     Args:
         flow: the coarse graph.
         link: what a weight reads.
+        mixed: products in which attention mixes values by a softmax.
     """
     # Queries, keys and values read one signal, and so do the branches of a gate: it is one question.
     key = ("moment", link)
     if key not in flow.functions:
-        flow.functions[key] = _asked(flow, link) if _mixes(flow, link) else None
+        sums = _sums(flow, link, mixed)
+        flow.functions[key] = _asked(flow, link, sums, mixed) if sums or _mixes(flow, link) else None
     return cast("Callable[[Leaf], float] | None", flow.functions[key])
 
 
-def _asked(flow: Flow, link: Link) -> Callable[[Leaf], float]:
+def _asked(flow: Flow, link: Link, sums: bool, mixed: frozenset[int]) -> Callable[[Leaf], float]:
     def moment(leaf: Leaf) -> float:
-        value = _Sampler(flow, leaf).link(link, 0)
-        found = math.nan if value is None else float(value.square().mean())
+        found = replayed_moment(flow, link.value, leaf, mixed) if sums else math.nan
+        if not found > 0:
+            value = _Sampler(flow, leaf).link(link, 0)
+            found = math.nan if value is None else float(value.square().mean())
         return float(f"{found:.2g}") if math.isfinite(found) else math.nan
 
     return moment
 
 
+def _sums(flow: Flow, link: Link, mixed: frozenset[int]) -> bool:
+    """Whether signals are added up over positions, or multiplied and added up, before a link."""
+    at, seen = [link], {link.root}
+    while at and len(seen) < _MOST_ROOTS:
+        root = flow.roots[at.pop().root]
+        if root.kind in LEAVES or root.value in mixed:
+            continue
+        if root.kind == "interaction" or (root.kind in ("move", "reduce") and root.op in _ADDING):
+            return True
+        for item in root.links:
+            if item.part != "statistic" and item.root not in seen:
+                seen.add(item.root)
+                at.append(item)
+    return False
+
+
 def _mixes(flow: Flow, link: Link) -> bool:
-    """Whether signals of different functions are joined, or products are added or multiplied again."""
+    """Whether signals are joined, products added or multiplied again, or a recurrent state is read."""
     at, products = [link], 0
     for _ in range(_MOST):
         if not at:
             break
         root = flow.roots[at.pop().root]
         links = [item for item in root.links if item.part != "statistic"]
+        if root.kind == "recurrent":
+            return True
         if root.kind == "product":
             products += 1
         elif root.kind == "reduce" and root.op in _LARGEST:
@@ -88,7 +113,8 @@ class _Sampler:
 
     def link(self, link: Link, part: int) -> Tensor | None:
         """Return what arrives over a link, or None where that is not known."""
-        below = self.root(self.flow.roots[link.root], part + link.layout.offset)
+        root = self.flow.roots[link.root]
+        below = self.state(link) if root.kind == "recurrent" else self.root(root, part + link.layout.offset)
         if below is None:
             return None
         nodes = tuple(node for node in self.flow.between(link.value, link.root) if node.pointwise)
@@ -106,6 +132,15 @@ class _Sampler:
                 self.known[key] = self.made(root, part)
         return self.known[key]
 
+    def state(self, link: Link) -> Tensor:
+        """Samples of what is read of a recurrent layer's state."""
+        key = (link.root, link.layout.offset)
+        if self.known.get(key) is None:
+            self.known[key] = self.normal(state_moment(self.flow, link, self.leaf))
+        found = self.known[key]
+        assert found is not None
+        return found
+
     def normal(self, moment: float) -> Tensor:
         drawn = torch.randn(_SAMPLES, generator=self.generator, dtype=torch.float64)
         return drawn * math.sqrt(moment)
@@ -113,7 +148,7 @@ class _Sampler:
     def made(self, root: Root, part: int) -> Tensor | None:
         if root.kind in _LEAVES:
             names = parameter_names(self.flow, root.site.parts) if root.site is not None else ()
-            out: Tensor | None = self.normal(self.leaf(_LEAVES[root.kind], names))
+            out: Tensor | None = self.normal(self.leaf(_LEAVES[root.kind], names or root.names))
             for link in root.links:
                 if link.part == "addend" and out is not None:
                     more = self.link(link, part)

@@ -12,16 +12,21 @@ from goodinit.graph.contractions import CONTRACTIONS
 from goodinit.graph.expressions import elementwise
 from goodinit.graph.factors import as_factor
 from goodinit.graph.flow import Flow, Link, Part, Root, Site, Touch
+from goodinit.graph.gains import as_gain, divides, inner_gains
 from goodinit.graph.layout import Span
 from goodinit.graph.merging import merged
+from goodinit.graph.mixtures import Mixtures
+from goodinit.graph.norm_sizes import norm_size
 from goodinit.graph.paths import End, Origin, Paths, parameter_names
-from goodinit.graph.recurrent import recurrent_names, recurrent_uses
+from goodinit.graph.recurrent import between, recurrent_names, recurrent_uses
+from goodinit.graph.replaying import held_by
 from goodinit.graph.streams import residuals, scales_along, streams_of
 from goodinit.graph.uses import Residual, Sink, Source, WeightUse
 
 __all__ = ["assemble"]
 
-_RANK = ["residual", "gate", "attention_logits", "attention_mix", "weight", "norm", "output", "end"]
+_RANK = ["residual", "generated", "linear_attention", "gate", "attention_logits", "attention_mix"]
+_RANK += ["weight", "norm", "output", "end"]
 _CONTRACTING = {*CONTRACTIONS, "convolution", "_convolution", "_trilinear", "_grouped_mm"}
 
 
@@ -42,7 +47,9 @@ class _Assembler:
         self.flow = flow
         self.names = names
         self.paths = Paths.of(flow)
+        self.mixed = frozenset(self.paths.mixes)
         self.attention = attention_parts(self.paths)
+        self.mixtures = Mixtures(self.paths)
         self.scales: dict[int, list[int]] = {}
         for at, touch in enumerate(flow.touches):
             if touch.kind == "scale":
@@ -71,13 +78,16 @@ class _Assembler:
                     found.extend(self._site(dataclasses.replace(site, parts=parts), None))
             else:
                 found.extend(self._site(site, self.roots.get(id(site))))
+        gains = inner_gains(flow)
         for touch in flow.touches:
-            found.extend(self._touch(touch))
+            found.extend(self._touch(as_gain(flow, touch, gains)))
         for node in flow.tape.nodes:
             if node.op == "rnn":
-                source = self._source(flow.roots[node.outputs[0]].links, None)
+                links = flow.roots[node.outputs[0]].links
+                moment = sampled(flow, links[0], self.mixed) if links else None
+                source = dataclasses.replace(self._source(links, None), moment=moment)
                 attributes = recurrent_names(node.extra, node.module, self.names)
-                found.extend(recurrent_uses(node.extra, attributes, source, node.module, node.index))
+                found.extend(recurrent_uses(node.extra, attributes, source, node, between(flow, node)))
         return sorted(found, key=lambda use: use.index)
 
     # -- contractions and look-ups
@@ -115,6 +125,7 @@ class _Assembler:
                 norm_before=source.norm,
                 norm_after=norm_after,
                 head=all(sink.kind == "output" for sink in sinks),
+                held=held_by(self.flow, site.node, site.shape),
             )
             for part in site.parts:
                 yield self._for_part(base, site, part, dim, span)
@@ -239,14 +250,19 @@ class _Assembler:
             if found is None or last.part == "skip":
                 return None
             inner = scales_along(self.flow, end.links[:-1], self.scales)
-            terms = self.paths.origins[last.root].terms
+            mixture = self.mixtures(last)
+            terms = self.paths.origins[last.root].terms if mixture is None else mixture.parts
             scale, start = (*inner, *found.scale), self.starts.get(found.stream, ())
             return dataclasses.replace(found, scale=scale, terms=terms, start=start)
-        passed = end.kind == "norm" or (end.kind == "gate" and gate_part(self.paths, end) == "value")
+        passed = end.kind in ("norm", "generated") or (
+            end.kind == "gate" and gate_part(self.paths, end) == "value"
+        )
         if passed and depth < 2:
             for further in self.paths.ends[end.target]:
                 found = self._residual(further, depth + 1)
                 if found is not None:
+                    if further.kind == "residual" and end.kind == "gate":
+                        found = dataclasses.replace(found, weighed=self.mixtures.left(end.target, further))
                     return found
         return None
 
@@ -257,11 +273,15 @@ class _Assembler:
             names = parameter_names(self.flow, site.parts) if site is not None else ()
             return Sink("weight", names, activation)
         norm = self._norm_name(end.target) if end.kind == "norm" else None
-        sums = self.flow.roots[end.target].sums if end.kind == "gate" else 1.0
+        sums, beside = 1.0, None
+        if end.kind == "generated":
+            product = self.flow.roots[end.target]
+            others = [link for link in product.links if link != end.links[-1]]
+            sums, beside = product.sums, self._source(others[:1], None, asked=True)
         variance = logit_variance(self.paths, end) if end.kind == "attention_logits" else 1.0
-        return Sink(end.kind, (), activation, norm, sums, variance)
+        return Sink(end.kind, (), activation, norm, sums, variance, beside)
 
-    def _source(self, links: Sequence[Link], site: Site | None) -> Source:
+    def _source(self, links: Sequence[Link], site: Site | None, asked: bool = False) -> Source:
         if not links:
             return Source("data")
         if len(links) > 1 and site is not None and site.kind == "bilinear":
@@ -274,9 +294,10 @@ class _Assembler:
         activation = elementwise(self.flow, (*origin.links, link))
         norm = self._norm_name(origin.root) if origin.kind == "norm" else None
         stream = self.streams[origin.root][0] if origin.root in self.streams else None
-        moment = sampled(self.flow, link) if site is not None else None
+        moment = sampled(self.flow, link, self.mixed) if asked or site is not None else None
+        size = norm_size(self.flow, origin.root) if norm else 1.0
         return Source(
-            origin.kind, origin.names, activation, norm, stream, origin.pooled, origin.terms, moment
+            origin.kind, origin.names, activation, norm, stream, origin.pooled, origin.terms, moment, size
         )
 
     def _norm_name(self, value: int) -> str:
@@ -350,6 +371,8 @@ class _Assembler:
             norm_before=source.norm,
             norm_after=norm_after,
             of=of,
+            held=held_by(self.flow, touch.node, touch.shape) if touch.kind == "shift" else None,
+            divides=divides(self.flow, touch),
         )
 
     def _touched(self, touch: Touch, root: Root) -> list[tuple[int | None, Span | None, list[End]]]:

@@ -85,7 +85,8 @@ def reads_attention(paths: Paths, root: int) -> bool:
     links = paths.flow.roots[root].links
     # A gate on the mixed values, between attention and its output projection, hides nothing.
     reached = walk_back(paths.flow, links[:1], {"move", "sum", "product"})
-    return any(paths.flow.roots[at].kind == "attention" or at in paths.mixes for at in reached)
+    mixing = paths.mixes | paths.linear
+    return any(paths.flow.roots[at].kind == "attention" or at in mixing for at in reached)
 
 
 def logit_variance(paths: Paths, end: End) -> float:
@@ -149,7 +150,10 @@ def _bending(flow: Flow, link: Link) -> int:
     reached = walk_back(flow, [link], {"move", "reduce"})
     if any(flow.roots[at].kind == "softmax" for at in reached):
         return 2
-    function = elementwise(flow, [link])
+    return max(_bend(elementwise(flow, [item])) for links in reached.values() for item in links)
+
+
+def _bend(function: Elementwise | None) -> int:
     if function is None or function.linear:
         return 0
     values = function.fingerprint

@@ -118,7 +118,7 @@ class Root:
     ``recurrent``, ``norm``, ``softmax``, ``interaction`` (a product of two signals that
     sums over a dimension), ``attention``, ``residual``, ``sum``, ``product``, ``center``
     (minus its own mean), ``reduce``, ``move`` (data moved, pooled or joined).
-    `sums` is how many products an interaction adds up.
+    `sums` is how many products an interaction adds up, `names` the parameters of a recurrent layer.
     """
 
     value: int
@@ -131,6 +131,7 @@ class Root:
     module: str = ""
     projected: bool = False
     sums: float = 1.0
+    names: tuple[str, ...] = ()
 
 
 @dataclass

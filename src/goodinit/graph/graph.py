@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 from goodinit.graph.uses import WeightUse
@@ -25,6 +25,8 @@ class Graph:
         ran: ``"fake"`` (no memory, no arithmetic) or ``"real"``.
         notes: what a reader should know about the run.
         example: types and shapes of the example, and where it came from.
+        kept: parameters whose values stay as they are; a plan says which.
+        values: the one value that a parameter is known to keep in all its elements, by name.
     """
 
     model: str
@@ -36,6 +38,8 @@ class Graph:
     ran: str
     notes: tuple[str, ...] = ()
     example: str = ""
+    kept: frozenset[str] = field(default=frozenset(), compare=False, repr=False)
+    values: Mapping[str, float] = field(default_factory=dict)
 
     def __getitem__(self, name: str) -> tuple[WeightUse, ...]:
         """Return the uses of one parameter; none where the example never reaches it."""

@@ -21,6 +21,7 @@ def merged(uses: Sequence[WeightUse]) -> list[WeightUse]:
                     use.source, weights=(), stream=None, activation=None, norm=None, moment=None
                 ),
                 sinks=(),
+                held=None,
                 index=0,
                 calls=1,
                 residual=None,

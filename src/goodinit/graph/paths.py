@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from goodinit.graph.expressions import elementwise
 from goodinit.graph.flow import Flow, Link, Part, Root, Signal
+from goodinit.graph.generating import generated_link
 from goodinit.graph.layout import composed, whole
 
 __all__ = ["End", "Origin", "Paths", "parameter_names", "walk_back"]
@@ -19,6 +21,8 @@ _POOLS = ("pool", "mean", "amax", "logsumexp")
 _MOST_ENDS = 8
 _MOST_NAMES = 8
 _LONGEST = 12
+# What lies between the two products of an attention without softmax: sums, decays, norms' means.
+_WITHIN = {"move", "sum", "mixed", "center", "reduce", "product"}
 
 
 @dataclass(frozen=True)
@@ -53,6 +57,8 @@ class Paths:
     logits: set[int] = field(default_factory=set)
     over_logits: set[int] = field(default_factory=set)
     mixes: set[int] = field(default_factory=set)
+    generated: dict[int, Link] = field(default_factory=dict)
+    linear: set[int] = field(default_factory=set)
 
     @classmethod
     def of(cls, flow: Flow) -> Paths:
@@ -104,6 +110,28 @@ class Paths:
                     self.mixes.add(value)
                 elif made:
                     root.kind = "product"
+        for value, root in roots.items():
+            made_of = None if value in self.logits | self.mixes else generated_link(self.flow, root)
+            if made_of is not None:
+                self.generated[value] = made_of
+        for value, root in roots.items():
+            if self._plain_product(value):
+                below = set(walk_back(self.flow, root.links, _WITHIN)) - {value}
+                inner = {at for at in below if self._plain_product(at) or self._outer(roots[at])}
+                self.linear.update({value, *inner} if inner else ())
+
+    def _plain_product(self, value: int) -> bool:
+        """Whether a root is a sum of products of two signals, other than softmax attention's."""
+        known = value in self.logits or value in self.mixes or value in self.generated
+        return self.flow.roots[value].kind == "interaction" and not known
+
+    def _outer(self, root: Root) -> bool:
+        """Whether a product is one of all elements of two signals, each along dimensions of its own."""
+        if root.kind != "product" or len(root.links) != 2:
+            return False
+        one, other = (self.flow.tape.values[link.value].shape for link in root.links)
+        pairs = list(zip(reversed(one), reversed(other), strict=False))
+        return any(a > 1 == b for a, b in pairs) and any(b > 1 == a for a, b in pairs)
 
     # -- back
 
@@ -139,6 +167,10 @@ class Paths:
         if kind == "attention" or root.value in self.mixes:
             return Origin("attention", root.value, below[-1].names if below else ())
         names = _some(name for origin in below for name in origin.names)
+        if root.value in self.linear:
+            return Origin("linear_attention", root.value, names)
+        if kind == "product" and (mixed := self._divided(root, below)) is not None:
+            return Origin("linear_attention", mixed.root, names)
         named = {
             "product": "gate",
             "interaction": "gate",
@@ -147,6 +179,17 @@ class Paths:
             "norm": "norm",
         }
         return Origin(named.get(kind, "data"), root.value, names)
+
+    def _divided(self, root: Root, below: list[Origin]) -> Origin | None:
+        """What attention without softmax mixed, where a product only brings it to a weighted mean."""
+        values = self.flow.tape.values
+        size = math.prod(values[root.value].shape)
+        for link, origin in zip(root.links, below, strict=False):
+            others = [item for item in root.links if item != link]
+            small = others and all(math.prod(values[item.value].shape) < size for item in others)
+            if origin.kind == "linear_attention" and small:
+                return origin
+        return None
 
     # -- forward
 
@@ -159,6 +202,8 @@ class Paths:
             return [End("weight", reader, (link,))]
         if kind in ("norm", "residual"):
             return [End(kind, reader, (link,))]
+        if reader in self.linear:
+            return [End("linear_attention", reader, (link,))]
         if kind == "product":
             return [End("gate", reader, (link,))]
         if reader in self.over_logits:
@@ -168,11 +213,17 @@ class Paths:
             return [End("attention_mix" if link.part == "value" else "attention_logits", reader, (link,))]
         if kind == "interaction":
             role = "attention_logits" if reader in self.logits else "attention_mix"
-            return [End(role if reader in self.logits | self.mixes else "gate", reader, (link,))]
+            plain = "generated" if link == self.generated.get(reader) else "gate"
+            return [End(role if reader in self.logits | self.mixes else plain, reader, (link,))]
         return [
-            End(end.kind, end.target, (narrowed(self.flow, link, end.links[0]), *end.links)[:_LONGEST])
+            End(end.kind, end.target, _shortened((narrowed(self.flow, link, end.links[0]), *end.links)))
             for end in self.ends[reader]
         ]
+
+
+def _shortened(links: tuple[Link, ...]) -> tuple[Link, ...]:
+    """Links without the middle of a long way; the last one tells where it leads."""
+    return links if len(links) <= _LONGEST else (*links[: _LONGEST - 1], links[-1])
 
 
 def narrowed(flow: Flow, link: Link, read: Link) -> Link:

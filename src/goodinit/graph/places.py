@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from torch import nn
 
-__all__ = ["Place", "Use", "canonical_keys", "canonical_modules", "places", "unwrapped"]
+__all__ = ["Place", "Use", "canonical_keys", "canonical_modules", "kind", "places", "unwrapped"]
 
 # Wrappers that put their own name between a model and its parameters. `module` is an
 # ordinary attribute name too, so it counts only below the wrappers that are known to use it.
@@ -81,6 +81,17 @@ def unwrapped(model: nn.Module) -> nn.Module:
         if child is not None and _wraps(model, child_name):
             return unwrapped(child)
     return model
+
+
+def kind(module: nn.Module) -> str:
+    """Return the name of the class that the author wrote, not of what FSDP or a parametrization made of it.
+
+    >>> kind(nn.utils.parametrizations.weight_norm(nn.Linear(2, 2)))
+    'Linear'
+    """
+    made = [each for each in type(module).__mro__ if not each.__module__.startswith("torch.distributed")]
+    name, *bases = (each.__name__ for each in made)
+    return bases[0] if bases and name == f"Parametrized{bases[0]}" else name
 
 
 def canonical_modules(

@@ -13,7 +13,7 @@ from torch.utils._pytree import tree_map_only
 
 from goodinit.graph.tape import Node, Ref, Tape, Value
 
-__all__ = ["Recorder", "nested_tensors"]
+__all__ = ["Recorder", "nested_tensors", "written_by"]
 
 _AS_POINTWISE = {
     "_to_copy",
@@ -76,13 +76,13 @@ class Recorder(TorchDispatchMode):
         super().__init__()  # type: ignore[no-untyped-call]
         self.tape = Tape()
         self._fills: dict[int, float | None] = {}
-        self._originals: dict[int, int] = {}
+        self._originals: dict[int, Tensor] = {}
 
         def converted(tensor: Tensor) -> Tensor:
             made = convert(tensor)
             # What stands in for a buffer has no value; the buffer has.
             if made is not tensor and id(made) not in self._originals:
-                self._originals[id(made)] = id(tensor)
+                self._originals[id(made)] = tensor
                 held = None if _is_fake(tensor) else _scalar(tensor)
                 # A factor that is 0 for now is a schedule's start, and says nothing of the size.
                 self._fills[id(made)] = held if held and math.isfinite(held) else None
@@ -165,7 +165,7 @@ class Recorder(TorchDispatchMode):
         fill = self._fill(name, args)
         tensors: list[Tensor] = []
         tree_map_only(Tensor, tensors.append, (args, kwargs))
-        written = _written(func, args, kwargs)
+        written = written_by(func, args, kwargs)
         if not self.fake:
             for tensor in written:
                 self._save(tensor)
@@ -268,9 +268,11 @@ class Recorder(TorchDispatchMode):
             return self._current[id(tensor)]
         origin = "parameter" if name else self._inputs.get(id(tensor), "constant")
         fill = None if name or origin != "constant" else self._fills.get(id(tensor))
-        original = self._originals.get(id(tensor), id(tensor))
+        original = self._originals.get(id(tensor), tensor)
         held = _scalar(tensor) if fill is None else fill
-        value = self._value(tensor, None, 0, origin=origin, name=name, fill=held, original=original)
+        value = self._value(tensor, None, 0, origin=origin, name=name, fill=held, original=id(original))
+        if origin != "input" and not (original.is_meta or _is_fake(original)):
+            self.tape.held[value.index] = original
         self._current[id(tensor)] = value.index
         self._seen[id(tensor)] = 0
         return value.index
@@ -353,7 +355,7 @@ def _storage(tensor: Tensor) -> int:
         return id(tensor)
 
 
-def _written(func: Any, args: Any, kwargs: Any) -> list[Tensor]:
+def written_by(func: Any, args: Any, kwargs: Any) -> list[Tensor]:
     if not func._schema.is_mutable:
         return []
     found: list[Tensor] = []

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from torch import nn
 
 from goodinit.graph.expressions import Elementwise
+from goodinit.graph.flow import Flow
 from goodinit.graph.layout import Span
+from goodinit.graph.states import Leaf, layer_states, recurrent_kind
+from goodinit.graph.tape import Node
 from goodinit.graph.uses import Recurrence, Sink, Source, WeightUse
 from goodinit.theory import activation
 
-__all__ = ["recurrent_names", "recurrent_uses"]
+__all__ = ["between", "recurrent_names", "recurrent_uses"]
 
 # The order in which torch stacks the gates along the first dimension.
 _GATES = {
@@ -43,7 +46,11 @@ def recurrent_names(module: nn.Module, label: str, names: dict[int, str]) -> dic
 
 
 def recurrent_uses(
-    module: nn.Module, names: dict[str, tuple[str, ...]], source: Source, label: str, index: int
+    module: nn.Module,
+    names: dict[str, tuple[str, ...]],
+    source: Source,
+    node: Node,
+    carried: Callable[[int], Callable[[Leaf], float]],
 ) -> Iterator[WeightUse]:
     """Yield the uses of a recurrent module's parameters, gate by gate.
 
@@ -51,11 +58,10 @@ def recurrent_uses(
         module: an ``nn.RNNBase`` or ``nn.RNNCellBase``.
         names: canonical names of the parameters behind each of its attributes.
         source: what feeds the module.
-        label: the module's canonical name.
-        index: position in the order of execution.
+        node: the module's call.
+        carried: for a layer, the second moment of what it passes on to the next.
     """
-    kinds = [cls.__name__ for cls in type(module).__mro__]
-    gates = next((_GATES[key] for kind in kinds for key in _GATES if kind in (key, f"{key}Cell")), ("",))
+    gates = _GATES[recurrent_kind(module)]
     hidden, inputs = int(module.hidden_size), int(module.input_size)  # type: ignore[arg-type]
     state = int(getattr(module, "proj_size", 0)) or hidden
     both = 2 if getattr(module, "bidirectional", False) else 1
@@ -66,7 +72,7 @@ def recurrent_uses(
         reverse = attribute.endswith("_reverse")
         stem, _, level = attribute.removesuffix("_reverse").partition("_l")
         layer = int(level) if level else 0
-        below = source if layer == 0 else Source("recurrence", found)
+        below = source if layer == 0 else Source("recurrence", found, moment=carried(layer - 1))
         part = {"ih": "input", "hh": "hidden", "hr": "projection"}[stem.split("_")[1]]
         into = inputs if layer == 0 else state * both
         fan_in = {"input": into, "hidden": state, "projection": hidden}[part]
@@ -89,11 +95,24 @@ def recurrent_uses(
                     block=block if len(gates) > 1 and part != "projection" else None,
                     contracted=() if vector else (1,),
                     output=(0,),
-                    module=label,
-                    index=index,
+                    module=node.module,
+                    index=node.index,
                     recurrence=Recurrence(part, gate, layer, reverse),
                     of=names.get(attribute.replace("bias", "weight"), ()) if vector else (),
                 )
+
+
+def between(flow: Flow, node: Node) -> Callable[[int], Callable[[Leaf], float]]:
+    """Return, for the layers of a recurrent module, the second moment of what each passes on."""
+
+    def carried(layer: int) -> Callable[[Leaf], float]:
+        def moment(leaf: Leaf) -> float:
+            moments = layer_states(flow, node, leaf)[layer].moments
+            return float(f"{sum(moments) / len(moments):.2g}")
+
+        return moment
+
+    return carried
 
 
 def _bent(name: str) -> Elementwise:

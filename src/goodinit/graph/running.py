@@ -232,7 +232,7 @@ def _record(
     names = {id(convert(place.parameter)): place.name for place in found}
     unreal = fake_mode is not None or any(t.is_meta for t in (*model.parameters(), *model.buffers()))
     recorder = Recorder(convert, names, _CPU if unreal else None, fake_mode is not None)
-    args, kwargs = tree_map_only(Tensor, convert, (example.args, example.kwargs))
+    args, kwargs = tree_map_only(Tensor, recorder.convert, (example.args, example.kwargs))
     for tensor in nested_tensors((args, kwargs)):
         recorder.add_input(tensor)
     labels: dict[int, str] = {}

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
+from torch import Tensor
 
 __all__ = ["Node", "Ref", "Tape", "Value"]
 
@@ -61,11 +62,16 @@ class Node:
 
 @dataclass
 class Tape:
-    """The record of one run; it holds no tensor."""
+    """The record of one run.
+
+    Of tensors it has only those that existed before the run, by their values: parameters, buffers
+    and the integers of the example, as the model and the user hold them.
+    """
 
     nodes: list[Node] = field(default_factory=list)
     values: list[Value] = field(default_factory=list)
     outputs: list[int] = field(default_factory=list)
+    held: dict[int, Tensor] = field(default_factory=dict)
 
     def producer(self, value: int) -> Node | None:
         """Return the operation that wrote a value, or None for what existed before."""

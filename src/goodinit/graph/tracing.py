@@ -11,6 +11,7 @@ from goodinit.graph.building import build
 from goodinit.graph.graph import Graph
 from goodinit.graph.places import canonical_modules
 from goodinit.graph.running import run
+from goodinit.graph.unsharded import unsharded
 
 __all__ = ["trace"]
 
@@ -23,7 +24,8 @@ def trace(model: nn.Module, example: Any = None) -> Graph:
 
         fan_in = sizes summed over,  fan_out = sizes of the result that the input has not
 
-    The model, its buffers and the random generators are left as they were.
+    The model, its buffers and the random generators are left as they were. Of a sharded model
+    the network behind it is run, on this process alone (see `goodinit.graph.unsharded`).
 
     Args:
         model: any module, compiled, on any device, meta included.
@@ -48,6 +50,7 @@ def trace(model: nn.Module, example: Any = None) -> Graph:
 
     Source: counting; the operations are those of ATen, as the dispatcher sees them.
     """
+    model = unsharded(model)
     done = run(model, example)
     owners = {place.name: place.uses[0].module_name for place in done.places}
     names = {id(place.parameter): place.name for place in done.places}

@@ -18,7 +18,8 @@ class Source:
 
     Attributes:
         kind: ``"data"``, ``"weight"``, ``"norm"``, ``"residual"``, ``"attention"``, ``"gate"``,
-            ``"embedding"``, ``"recurrence"``, ``"learned"`` (a parameter used as a signal) or ``"mixed"``.
+            ``"embedding"``, ``"recurrence"``, ``"learned"`` (a parameter used as a signal),
+            ``"linear_attention"`` (attention without softmax) or ``"mixed"``.
         weights: the parameters that made it; for a residual stream those of its last branch.
         activation: the elementwise function since then, None for the identity.
         norm: the module (or operation) that normalized it, where `kind` is ``"norm"``.
@@ -27,6 +28,8 @@ class Source:
         terms: how many separate results were added up to make it, a residual stream aside.
         moment: where products, sums or joins lie before it, its second moment from those of what
             it was made of, each by its kind and its parameters; None elsewhere.
+        size: where `kind` is ``"norm"``, the second moment that the normalization itself puts out: 1, or
+            1/d where it divides by the length of vectors of d numbers.
     """
 
     kind: str
@@ -39,6 +42,7 @@ class Source:
     moment: Callable[[Callable[[str, tuple[str, ...]], float]], float] | None = field(
         default=None, compare=False, repr=False
     )
+    size: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -47,12 +51,14 @@ class Sink:
 
     Attributes:
         kind: ``"weight"``, ``"norm"``, ``"residual"``, ``"attention_logits"``, ``"attention_mix"``,
-            ``"gate"`` (a product with another signal), ``"output"`` or ``"end"`` (nothing reads it).
+            ``"gate"`` (a product with another signal), ``"linear_attention"`` (a part of attention without
+            softmax), ``"generated"`` (it is contracted as a weight), ``"output"`` or ``"end"`` (nothing
+            reads it).
         weights: the parameters that read it, where `kind` is ``"weight"``.
         activation: the elementwise function before that, None for the identity.
         norm: the module (or operation) that normalizes it, where `kind` is ``"norm"``.
-        sums: where `kind` is ``"gate"`` and the product is one of matrices, how many products each
-            result adds up: the result is itself a weight, or half of a linear attention.
+        sums: where `kind` is ``"generated"``, how many inputs each result of the generated weights sums.
+        beside: where `kind` is ``"generated"``, what those inputs are.
         variance: where `kind` is ``"attention_logits"``, the variance that queries and keys of second
             moment 1 give the logits: 1 after the usual 1/√d.
     """
@@ -63,6 +69,7 @@ class Sink:
     norm: str | None = None
     sums: float = 1.0
     variance: float = 1.0
+    beside: Source | None = field(default=None, compare=False, repr=False)
 
 
 @dataclass(frozen=True)
@@ -78,6 +85,8 @@ class Residual:
         terms: how many separate results are added up to make this one branch, as shared and routed
             experts are, or attention and feed-forward parts side by side.
         start: the parameters that made the stream before its first addition.
+        weighed: the second moment that a gate or the shares of a router leave of unit results, Σ E[p²]
+            over all experts of one router.
     """
 
     stream: int
@@ -87,6 +96,7 @@ class Residual:
     shortcut: bool = False
     terms: int = 1
     start: tuple[str, ...] = ()
+    weighed: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -135,6 +145,9 @@ class WeightUse:
         head: whether its result is the model's output, with no weight after it.
         of: for a scale or shift, the parameters whose result it changes.
         through: operations that change the parameter's values before they are used.
+        divides: whether a scale is what the signal is divided by.
+        held: gives the mean square of the numbers that the operation uses for now, as the model and its
+            parametrizations make them; NaN where the model holds none.
     """
 
     name: str
@@ -162,6 +175,8 @@ class WeightUse:
     head: bool = False
     of: tuple[str, ...] = ()
     through: tuple[str, ...] = ()
+    divides: bool = False
+    held: Callable[[], float] | None = field(default=None, compare=False, repr=False)
 
     @property
     def sink(self) -> Sink:

@@ -120,5 +120,9 @@ def attention(b: Builder, node: Node) -> None:
 
 def recurrent(b: Builder, node: Node) -> None:
     links = [b.link(i) for i in dict.fromkeys(node.inputs) if not constant(b.state(i))]
+    own = node.module
+    inside = f"{own}.parametrizations." if own else "parametrizations."
+    names = tuple(name for name, at in b.flow.owners.items() if at == own or at.startswith(inside))
     for index in node.outputs:
         b.root(index, "recurrent", links, node)
+        b.flow.roots[index].names = names

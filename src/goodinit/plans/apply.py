@@ -10,10 +10,10 @@ from torch import nn
 
 from goodinit.errors import ArgumentError, GoodinitError, PlanMismatchError, TensorError
 from goodinit.graph import Place, places
-from goodinit.graph.places import canonical_modules
 from goodinit.initializers import Initializer, Orthogonal
 from goodinit.initializers.base import Progress
 from goodinit.initializers.sharding import is_distributed
+from goodinit.plans.buffers import buffer_values
 from goodinit.plans.pieces import pieces
 from goodinit.plans.row import Row
 from goodinit.rng import Region, check_fillable, derive_key
@@ -65,7 +65,7 @@ def apply_(
     for row in rows:
         _check(row, found[row.name], engine, tried)
     if any(place.parameter.is_meta for place in found.values()):
-        found = _made_real(model, found, torch.device(device or "cpu"))
+        found = _made_real(model, found, torch.device(device or "cpu"), seed)
     for row in rows:
         parameter = found[row.name].parameter
         with torch.no_grad():
@@ -124,28 +124,15 @@ def _try(initializer: Initializer, box: Region, dtype: torch.dtype, engine: str)
             raise TensorError(f"torch.nn.init: {error}; use engine='goodinit'") from error
 
 
-def _made_real(model: nn.Module, found: Mapping[str, Place], device: torch.device) -> dict[str, Place]:
-    """Give every meta parameter memory, ties kept, and every meta buffer its layer's start value.
+def _made_real(
+    model: nn.Module, found: Mapping[str, Place], device: torch.device, seed: int
+) -> dict[str, Place]:
+    """Give every meta parameter memory, ties kept, and every meta buffer its start value.
 
     Raises:
         TensorError: before anything is changed, if a meta buffer has no known start value.
     """
-    starts: list[tuple[nn.Module, str, float]] = []
-    unknown: list[str] = []
-    for name, module, _ in canonical_modules(model):
-        for local, buffer in module._buffers.items():
-            if buffer is None or not buffer.is_meta:
-                continue
-            if isinstance(module, nn.modules.batchnorm._NormBase) and local in _NORM_BUFFERS:
-                starts.append((module, local, _NORM_BUFFERS[local]))
-            else:
-                unknown.append(f"{name}.{local}" if name else local)
-    if unknown:
-        raise TensorError(
-            f"{len(unknown)} buffers on the meta device have values that only their model knows: "
-            f"{', '.join(unknown[:8])}. Build these on a real device (torch.device('meta') around the "
-            "parameters alone), or build the whole model with real memory"
-        )
+    starts = buffer_values(model, seed)
     for place in found.values():
         if place.parameter.is_meta:
             empty = torch.empty_like(place.parameter, device=device)
@@ -154,10 +141,5 @@ def _made_real(model: nn.Module, found: Mapping[str, Place], device: torch.devic
             for use in place.uses:
                 use.module._parameters[use.local] = real
     for module, local, value in starts:
-        buffer = module._buffers[local]
-        assert buffer is not None
-        module._buffers[local] = torch.full_like(buffer, value, device=device)
+        module._buffers[local] = value.to(device)
     return {place.name: place for place in places(model)}
-
-
-_NORM_BUFFERS = {"running_mean": 0.0, "running_var": 1.0, "num_batches_tracked": 0.0}

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from torch import nn
 
-from goodinit.errors import ArgumentError, ExampleError, UncoveredError, WrongTypeError
+from goodinit.errors import ArgumentError, ExampleError, GoodinitError, UncoveredError, WrongTypeError
 from goodinit.graph import Graph, Place, places, trace
 from goodinit.graph.layers import shape_fans
-from goodinit.graph.places import unwrapped
-from goodinit.initializers import Initializer, Keep, as_initializer
+from goodinit.graph.places import kind, unwrapped
+from goodinit.initializers import Constant, Initializer, Keep, as_initializer
 from goodinit.plans.overrides import ONLY_OVERRIDE, checked, must_match
 from goodinit.plans.plan import Plan
 from goodinit.plans.row import Row
@@ -66,11 +67,11 @@ def plan(
     found = places(model)
     overrides = checked(overrides)
     graph, notes = _traced(model, found, chosen, example)
-    decisions = decide(chosen, found, graph)
-
     # A misspelt override is the likelier cause of an uncovered parameter, so it is named first.
     every = [name for place in found for name in (place.name, *place.aliases)]
-    rescued = {name for pattern in overrides for name in must_match(pattern, every)}
+    asked = {name: value for pattern, value in overrides.items() for name in must_match(pattern, every)}
+    rescued = set(asked)
+    decisions = decide(chosen, found, graph, _fixed(asked))
     missing = [
         place
         for place in found
@@ -89,9 +90,10 @@ def plan(
             pair = (fans.fan_in, fans.fan_out) if fans else (None, None)
             rows.append(_row(place, Keep(), ONLY_OVERRIDE, *pair))
         else:
-            rows.append(_row(place, decision.initializer, decision.why, decision.fan_in, decision.fan_out))
+            row = _row(place, decision.initializer, decision.why, decision.fan_in, decision.fan_out)
+            rows.append(dataclasses.replace(row, announced=decision.announced))
     _check_keys(rows)
-    made = Plan(tuple(rows), chosen.name, type(unwrapped(model)).__name__, notes)
+    made = Plan(tuple(rows), chosen.name, kind(unwrapped(model)), notes)
     return made.override(overrides) if overrides else made
 
 
@@ -148,6 +150,19 @@ def _traced(
     return graph, (f"traced on {graph.example}", *graph.notes)
 
 
+def _fixed(asked: Mapping[str, object]) -> dict[str, float | None]:
+    """Return what overrides leave of parameters that rules should know: one value, or None for their own."""
+    found: dict[str, float | None] = {}
+    for name, value in asked.items():
+        try:
+            made = as_initializer(value)
+        except GoodinitError:
+            continue  # the override itself says what is wrong
+        if isinstance(made, Keep | Constant):
+            found[name] = made.value if isinstance(made, Constant) else None
+    return found
+
+
 def _row(place: Place, asked: Initializer, why: str, fan_in: float | None, fan_out: float | None) -> Row:
     shape = tuple(place.parameter.shape)
     resolved = as_initializer(asked).resolve(shape, fan_in, fan_out)
@@ -174,7 +189,7 @@ def _uncovered_message(
     shown = missing[:20]
     width = max(len(place.name) for place in shown)
     for place in shown:
-        shape, owner = tuple(place.parameter.shape), type(place.uses[0].module).__name__
+        shape, owner = tuple(place.parameter.shape), kind(place.uses[0].module)
         lines.append(f"  {place.name:{width}}  {shape!s:16} in {owner}{_hint(place, graph)}")
     if len(missing) > 20:
         lines.append(f"  … and {len(missing) - 20} more")

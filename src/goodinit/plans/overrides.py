@@ -88,7 +88,7 @@ def _overridden(row: Row, pattern: str, initializer: Initializer) -> Row:
         raise OverrideError(f"override {pattern!r} cannot fill {row.name} {row.shape}: {error}") from error
     if resolved != initializer and row.why == ONLY_OVERRIDE:
         why += "; fans guessed from the shape, as no rule knows how it is used"
-    return dataclasses.replace(row, initializer=resolved, asked=initializer, why=why)
+    return dataclasses.replace(row, initializer=resolved, asked=initializer, why=why, announced=None)
 
 
 def _random(initializer: Initializer) -> bool:

@@ -8,7 +8,8 @@ from typing import Any
 from goodinit.errors import PlanFileError, WrongTypeError
 from goodinit.initializers import Initializer
 from goodinit.initializers.base import non_negative
-from goodinit.records import RowRecord
+from goodinit.records import Announced, RowRecord
+from goodinit.records.form import from_jsonable, to_jsonable
 
 __all__ = ["Row"]
 
@@ -25,6 +26,7 @@ class Row:
         fan_out: outputs that one input reaches (of one block if packed), or None.
         why: the reason, for a reader.
         aliases: the other names of a tied parameter.
+        announced: what will not hold nevertheless, with the predicted number, or None.
         asked: the initializer before its scale was resolved, such as
             ``VarianceScaling(gain=1.0, mode='fan_in', distribution='normal')``.
     """
@@ -37,6 +39,7 @@ class Row:
     why: str
     aliases: tuple[str, ...] = ()
     asked: Initializer | None = None
+    announced: Announced | None = None
 
     @property
     def mean(self) -> float | None:
@@ -60,6 +63,7 @@ class Row:
             fan_out=self.fan_out,
             why=self.why,
             aliases=self.aliases,
+            announced=self.announced,
         )
 
     def to_json(self) -> dict[str, Any]:
@@ -75,6 +79,7 @@ class Row:
             "why": self.why,
             "aliases": list(self.aliases),
             "asked": self.asked.to_json() if self.asked else None,
+            "announced": to_jsonable(self.announced),
         }
 
     @staticmethod
@@ -99,6 +104,7 @@ class Row:
                     _text(alias, "aliases") for alias in _list(value.get("aliases", []), "aliases")
                 ),
                 asked=Initializer.from_json(value["asked"]) if value.get("asked") else None,
+                announced=_announced(value.get("announced")),
             )
             if row.initializer.writes:
                 row.initializer.moments(row.shape)  # a structure that does not fit its shape is caught here
@@ -106,6 +112,18 @@ class Row:
         except (KeyError, TypeError, ValueError) as error:
             what = f"no field {error}" if isinstance(error, KeyError) else str(error)
             raise PlanFileError(f"row {name!r}: {what}") from error
+
+
+def _announced(value: Any) -> Announced | None:
+    if value is None:
+        return None
+    if not isinstance(value, dict):
+        raise WrongTypeError(f"announced must be an object, found {value!r}")
+    made = from_jsonable(Announced, value)
+    _text(made.what, "what")
+    _text(made.quantity, "quantity")
+    _length(made.depth)
+    return made
 
 
 def _text(value: Any, field: str) -> str:

@@ -21,12 +21,14 @@ from goodinit.initializers import (
     TruncatedNormal,
     Uniform,
 )
-from goodinit.recipes.costs import cost
+from goodinit.recipes.announcing import announcing
 from goodinit.recipes.decision import Decision, Recipe, Rule
 from goodinit.recipes.elementwise import expert_bias, step_bias
+from goodinit.recipes.gains import branch_gain
 from goodinit.recipes.layers import Scheme, layer_rules
 from goodinit.recipes.lookups import lookup
-from goodinit.recipes.mirrors import activation_like, shifted
+from goodinit.recipes.mirrors import activation_like
+from goodinit.recipes.staying import shifted, with_biases
 from goodinit.recipes.traced import Siblings, blocks_or_one, by_use
 from goodinit.recipes.travel import ORTHOGONAL_FROM, Travel, scale
 from goodinit.theory import moments
@@ -93,8 +95,14 @@ def auto(
     scheme = dataclasses.replace(_UNTRACED, forget_bias=forget_bias, horizon=horizon)
 
     def traced(graph: Graph) -> tuple[Rule, ...]:
-        travel, siblings = Travel(graph, objective, mirrors=draws is None), Siblings.of(graph)
-        unreached = dataclasses.replace(scheme, weight_why=_UNREACHED)
+        graph = with_biases(graph)
+        travel, siblings = Travel(graph, objective, draws is None, forget_bias, horizon), Siblings.of(graph)
+
+        def arriving(name: str) -> float:
+            use = graph.principal(name)
+            return 1.0 if use is None else travel.arriving(use)[0]
+
+        unreached = dataclasses.replace(scheme, weight_why=_UNREACHED, arriving=arriving)
 
         def choose(use: WeightUse) -> tuple[Initializer, str]:
             return _chosen(travel, use, draws)
@@ -102,7 +110,8 @@ def auto(
         def weights(place: Place, registered: Use) -> Decision | None:
             if _recurrent(graph, place):
                 return None
-            return lookup(travel, place, registered) or blocks_or_one(graph, place, choose, siblings)
+            made = lookup(travel, place, registered)
+            return made or announcing(travel, place, blocks_or_one(graph, place, choose, siblings))
 
         def biases(place: Place, registered: Use) -> Decision | None:
             return (
@@ -111,7 +120,11 @@ def auto(
                 or step_bias(graph, place, registered)
             )
 
-        return biases, weights, *layer_rules(unreached), *by_use(scheme, graph)
+        def gains(place: Place, registered: Use) -> Decision | None:
+            return branch_gain(travel, others, place, registered)
+
+        others = (*layer_rules(unreached), *by_use(scheme, graph))
+        return biases, weights, gains, *others
 
     return Recipe(
         "auto",
@@ -135,8 +148,7 @@ def _chosen(travel: Travel, use: WeightUse, draws: Draws | None) -> tuple[Initia
     drawn = _drawn(std, travel, use, draws)
     if isinstance(drawn, LooksLinear):
         return drawn, travel.mirrored_why(use)
-    costs = cost(travel, use, isinstance(drawn, Orthogonal | DeltaOrthogonal))
-    return drawn, f"reads {source}{size}, puts out {wanted:.3g}: {reason}{costs}"
+    return drawn, f"reads {source}{size}, puts out {wanted:.3g}: {reason}"
 
 
 def _mirrored_bias(travel: Travel, place: Place) -> Decision | None:

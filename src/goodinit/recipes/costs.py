@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from goodinit.errors import GoodinitError
 from goodinit.graph import Elementwise, WeightUse
 from goodinit.recipes.mirrors import MIRRORED_FROM, activation_like
+from goodinit.records import Announced
 from goodinit.theory import Forecast, end_correlation, forecast, mirrored_point
 
 if TYPE_CHECKING:
@@ -21,8 +22,8 @@ SHORT = 3
 _ALIKE = 0.1
 
 
-def cost(travel: Travel, use: WeightUse, orthogonal: bool) -> str:
-    """Say what the whole plain chain costs where no scale can hold it, or an empty string.
+def cost(travel: Travel, use: WeightUse, orthogonal: bool) -> Announced | None:
+    """Say what the whole plain chain costs where no scale can hold it; None where one does.
 
     Args:
         travel: the traced network.
@@ -31,7 +32,7 @@ def cost(travel: Travel, use: WeightUse, orthogonal: bool) -> str:
     """
     length = travel.length(use)
     if length <= SHORT or travel.objective != "critical":
-        return ""
+        return None
     for function in (use.source.activation, use.sink.activation):
         point = travel.point(function, use)
         if function is None or point is None:
@@ -40,7 +41,7 @@ def cost(travel: Travel, use: WeightUse, orthogonal: bool) -> str:
             return _lost(travel, use, function, orthogonal)
         if length >= MIRRORED_FROM and end_correlation(activation_like(function), length) > _ALIKE:
             return _alike(travel, use, function, orthogonal)
-    return ""
+    return None
 
 
 def predicted(travel: Travel, use: WeightUse, orthogonal: bool) -> Forecast | None:
@@ -63,35 +64,38 @@ def predicted(travel: Travel, use: WeightUse, orthogonal: bool) -> Forecast | No
         return None
 
 
-def _lost(travel: Travel, use: WeightUse, function: Elementwise, orthogonal: bool) -> str:
+def _lost(travel: Travel, use: WeightUse, function: Elementwise, orthogonal: bool) -> Announced | None:
     expected = predicted(travel, use, orthogonal)
     if expected is None or (expected.over == expected.depth and 0.1 < expected.gradient < 10):
-        return ""  # short enough
-    start = f"; over {expected.depth} plain layers no scale holds {function.name}: "
+        return None  # short enough
+    start = f"over {expected.depth} plain layers no scale holds {function.name}: "
     if expected.over < expected.depth:
         ends = [
             word for share, word in ((expected.fell, "vanish"), (expected.rose, "overflow")) if share > 0.1
         ]
+        quantity, number = "layers", expected.layers
         said = (
             "the signal is predicted to stay within a factor of 3 for the first "
             f"{expected.layers:.1f} layers, then to {' or '.join(ends)}"
         )
     else:
+        quantity, number = "gradient", expected.gradient
         said = f"the gradient's second moment is predicted to change ×{expected.gradient:.2g}"
     cure = "normalization, residual connections or another activation would help"
     if travel.mirrors and mirrored_point(activation_like(function), expected.depth) is not None:
         cure += ", and so would plain layers of even widths with biases"
-    return f"{start}{said}; {cure}"
+    return Announced(f"{start}{said}; {cure}", quantity, number, expected.depth)
 
 
-def _alike(travel: Travel, use: WeightUse, function: Elementwise, orthogonal: bool) -> str:
+def _alike(travel: Travel, use: WeightUse, function: Elementwise, orthogonal: bool) -> Announced | None:
     expected = predicted(travel, use, orthogonal)
     if expected is None or not expected.correlation > _ALIKE:
-        return ""
-    return (
-        f"; {expected.depth} plain layers of {function.name} make inputs alike: two that have nothing in "
+        return None
+    what = (
+        f"{expected.depth} plain layers of {function.name} make inputs alike: two that have nothing in "
         f"common are predicted to end with correlation {_share(expected.correlation)}"
     )
+    return Announced(what, "correlation", expected.correlation, expected.depth)
 
 
 def _share(correlation: float) -> str:

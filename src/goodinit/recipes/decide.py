@@ -2,38 +2,77 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import dataclasses
+from collections.abc import Mapping, Sequence
 
 from goodinit.graph import Graph, Place
-from goodinit.recipes.decision import Decision, Recipe
-from goodinit.recipes.intent import author_constant, is_blank, kept
+from goodinit.initializers import Constant
+from goodinit.recipes.decision import Decision, Recipe, Rule
+from goodinit.recipes.intent import author_constant, is_blank, kept, one_value
 
 __all__ = ["decide"]
 
 
-def decide(recipe: Recipe, found: Sequence[Place], graph: Graph | None = None) -> dict[str, Decision | None]:
+def decide(
+    recipe: Recipe,
+    found: Sequence[Place],
+    graph: Graph | None = None,
+    fixed: Mapping[str, float | None] | None = None,
+) -> dict[str, Decision | None]:
     """Return the decision for every parameter by name; None where no rule covers it.
 
     What must be kept is kept; then the recipe's rules are tried on every use of the
     parameter, in order; then the author's own constants win over the rule, unless
-    the model's memory is blank (see `is_blank`).
+    the model's memory is blank (see `is_blank`). Rules that read the graph are told what stays.
 
     Args:
         recipe: the named list of rules.
         found: the model's parameters, from `goodinit.graph.places`.
         graph: the traced model, if it was traced.
+        fixed: what is decided elsewhere, by any name of a parameter: the one value that it gets, None
+            where its values stay as they are.
     """
-    rules = recipe.traced(graph) if graph is not None and recipe.traced is not None else recipe.rules
     decisions: dict[str, Decision | None] = {place.name: kept(place, place.uses[0]) for place in found}
-    blank = is_blank(found)
+    rules, blank = recipe.rules, is_blank(found)
+    if graph is not None and recipe.traced is not None:
+        rules = recipe.traced(_told(graph, found, rules, fixed or {}, blank))
     for place in found:
         decision = decisions[place.name]
         if decision is None:
-            decision = next(
-                (said for rule in rules for use in place.uses if (said := rule(place, use)) is not None),
-                None,
-            )
+            decision = _first(rules, place)
             if not blank:
                 decision = author_constant(place, decision) or decision
         decisions[place.name] = decision
     return decisions
+
+
+def _first(rules: Sequence[Rule], place: Place) -> Decision | None:
+    return next(
+        (said for rule in rules for use in place.uses if (said := rule(place, use)) is not None), None
+    )
+
+
+def _told(
+    graph: Graph,
+    found: Sequence[Place],
+    rules: Sequence[Rule],
+    fixed: Mapping[str, float | None],
+    blank: bool,
+) -> Graph:
+    """Return the graph with what is known of parameters that stay as they are."""
+    stays: set[str] = set()
+    values: dict[str, float] = {}
+    for place in found:
+        names = [name for name in (place.name, *place.aliases) if name in fixed]
+        value = fixed[names[0]] if names else None
+        if value is None and (names or kept(place, place.uses[0]) is not None):
+            stays.add(place.name)
+            value = one_value(place.parameter)
+        elif value is None and not blank:
+            own = author_constant(place, _first(rules, place))
+            value = (
+                own.initializer.value if own is not None and isinstance(own.initializer, Constant) else None
+            )
+        if value is not None:
+            values[place.name] = value
+    return dataclasses.replace(graph, kept=frozenset(stays), values=values)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from goodinit.graph import Graph, Place, Use
 from goodinit.initializers import Initializer
+from goodinit.records import Announced
 
 __all__ = ["Decision", "Recipe", "Rule"]
 
@@ -18,6 +19,7 @@ class Decision:
     `fan_in` and `fan_out` are those of one block where the parameter is packed.
     `default` tells what the layer's own constructor puts there: a number for a
     constant, None for random values. It lets the author's intent be recognised.
+    `announced` is what will not hold nevertheless.
     """
 
     initializer: Initializer
@@ -25,6 +27,7 @@ class Decision:
     fan_in: float | None = None
     fan_out: float | None = None
     default: float | None = None
+    announced: Announced | None = None
 
 
 #: A rule looks at one use of a parameter and decides, or passes it on with None.

@@ -110,7 +110,8 @@ def author_constant(place: Place, decision: Decision | None) -> Decision | None:
         if value != 0.0 or vector:
             return Decision(Constant(value), f"kept: the model's author set it to {value:g}")
         return None
-    if decision.initializer == Constant(value) or decision.default == value:
+    chosen = decision.initializer
+    if decision.default == value or (isinstance(chosen, Constant) and _as_stored(place, chosen.value, value)):
         return None
     if decision.default is None and place.parameter.numel() == 1 and _may_be_drawn(place, value):
         return None
@@ -120,6 +121,12 @@ def author_constant(place: Place, decision: Decision | None) -> Decision | None:
         decision.fan_in,
         decision.fan_out,
     )
+
+
+def _as_stored(place: Place, one: float, other: float) -> bool:
+    """Tell whether a parameter stores two values as the same number."""
+    both = torch.tensor([one, other], dtype=torch.float64).to(place.parameter.dtype).to(torch.float64)
+    return bool(both[0] == both[1])
 
 
 def _may_be_drawn(place: Place, value: float) -> bool:

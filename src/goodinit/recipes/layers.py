@@ -7,6 +7,7 @@ weight); the rules say where each kind of weight is, with its true fans.
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -14,6 +15,7 @@ from torch import nn
 
 from goodinit.graph import Place, Use
 from goodinit.graph.layers import conv1d_like, module_fans
+from goodinit.graph.places import kind
 from goodinit.initializers import Blocks, ChronoBias, Constant, Initializer, Normal, Orthogonal, ZeroRows
 from goodinit.recipes.decision import Decision, Rule
 
@@ -32,6 +34,8 @@ class Scheme:
         forget_bias: sum of the two forget-gate biases of an LSTM.
         recurrent: for hidden-to-hidden weights; None takes `projection`.
         horizon: longest memory of LSTM and GRU in steps, for chrono biases; None for the forget bias.
+        arriving: the second moment that a recurrent layer's input map reads, by its name; None where
+            that is not known.
     """
 
     weight: Initializer
@@ -41,6 +45,7 @@ class Scheme:
     forget_bias: float = 1.0
     recurrent: Initializer | None = None
     horizon: float | None = None
+    arriving: Callable[[str], float] | None = None
 
 
 def layer_rules(scheme: Scheme) -> tuple[Rule, ...]:
@@ -74,8 +79,8 @@ def _normalization(scheme: Scheme, place: Place, use: Use) -> Decision | None:
         return None
     value = 1.0 if use.local == "weight" else 0.0
     what = "gain 1" if use.local == "weight" else "bias 0"
-    kind = type(use.module).__name__
-    return Decision(Constant(value), f"{kind} starts as pure normalization: {what}", default=value)
+    why = f"{kind(use.module)} starts as pure normalization: {what}"
+    return Decision(Constant(value), why, default=value)
 
 
 def _embedding(scheme: Scheme, place: Place, use: Use) -> Decision | None:
@@ -151,7 +156,7 @@ def _recurrent(scheme: Scheme, place: Place, use: Use) -> Decision | None:
         return None
     assert isinstance(module, nn.RNNBase | nn.RNNCellBase)
     hidden = module.hidden_size
-    name = type(module).__name__
+    name = kind(module)
     if use.local.startswith(("weight_ih", "weight_hh")):
         fan_in = float(place.parameter.shape[1])
         source = "input" if use.local.startswith("weight_ih") else "hidden state"
@@ -159,6 +164,11 @@ def _recurrent(scheme: Scheme, place: Place, use: Use) -> Decision | None:
         initializer, reason = scheme.projection, scheme.projection_why
         if scheme.recurrent is not None and use.local.startswith("weight_hh"):
             initializer, reason = scheme.recurrent, "an orthogonal recurrence keeps its state's norm"
+        elif scheme.arriving is not None and use.local.startswith("weight_ih"):
+            moment = scheme.arriving(place.name)
+            if moment > 0 and not math.isclose(moment, 1.0, rel_tol=1e-6):
+                initializer = Normal(0.0, 1 / math.sqrt(moment * fan_in))
+                reason = f"what it reads has second moment {moment:.3g}, what it gives the gates 1"
         return Decision(
             _per_block(initializer, gates),
             f"{source}→gates of {name}: {per_gate} {fan_in:g}→{hidden}; {reason}",
@@ -216,7 +226,7 @@ def _linear_or_convolution(scheme: Scheme, place: Place, use: Use) -> Decision |
     fans = module_fans(module)
     if fans is None or use.local not in ("weight", "bias"):
         return None
-    name = type(module).__name__
+    name = kind(module)
     if use.local == "bias":
         return Decision(Constant(0.0), f"{name} bias: zero, so that the weights alone set the scale")
     why = f"{name}: each output sums {fans.fan_in:g} inputs, each input reaches {fans.fan_out:g} outputs"

@@ -75,7 +75,7 @@ def _head(travel: Travel, name: str) -> WeightUse | None:
 
 
 def _tied_std(travel: Travel, head: WeightUse) -> float:
-    return scale(1.0, travel.arriving(head)[0], head.fan_in)
+    return scale(travel.wanted(head, head.sink)[0], travel.arriving(head)[0], head.fan_in)
 
 
 def _size(travel: Travel, head: WeightUse) -> str:

@@ -12,6 +12,7 @@ from torch import nn
 
 from goodinit.graph import Place, Use
 from goodinit.graph.layers import module_fans, shape_fans
+from goodinit.graph.places import kind
 from goodinit.initializers import (
     Constant,
     Initializer,
@@ -44,7 +45,7 @@ def _normalization(place: Place, use: Use) -> Decision | None:
     if not isinstance(use.module, _NORMS) or use.local not in ("weight", "bias"):
         return None
     value = 1.0 if use.local == "weight" else 0.0
-    return Decision(Constant(value), f"{type(use.module).__name__} default", default=value)
+    return Decision(Constant(value), f"{kind(use.module)} default", default=value)
 
 
 def _embedding(place: Place, use: Use) -> Decision | None:
@@ -52,7 +53,7 @@ def _embedding(place: Place, use: Use) -> Decision | None:
     if not isinstance(module, nn.Embedding | nn.EmbeddingBag) or use.local != "weight":
         return None
     initializer: Initializer = Normal(0.0, 1.0)
-    why = f"{type(module).__name__} default"
+    why = f"{kind(module)} default"
     if module.padding_idx is not None:
         initializer = ZeroRows(initializer, (module.padding_idx,))
         why += f"; padding row {module.padding_idx} is zero"
@@ -89,7 +90,7 @@ def _recurrent(place: Place, use: Use) -> Decision | None:
         return None
     hidden = int(use.module.hidden_size)
     bound = 1 / math.sqrt(hidden) if hidden else 0.0
-    name = type(use.module).__name__
+    name = kind(use.module)
     fan_in = float(place.parameter.shape[1]) if place.parameter.dim() == 2 else None
     return Decision(
         Uniform(-bound, bound),
@@ -105,7 +106,7 @@ def _linear_or_convolution(place: Place, use: Use) -> Decision | None:
         return None
     if use.local not in ("weight", "bias"):
         return None
-    name, guessed, true = type(module).__name__, _guessed_fan_in(module), module_fans(module)
+    name, guessed, true = kind(module), _guessed_fan_in(module), module_fans(module)
     assert true is not None
     bound = 1 / math.sqrt(guessed) if guessed else 0.0
     if use.local == "weight":

@@ -20,7 +20,10 @@ import torch
 from goodinit.errors import GoodinitError
 from goodinit.graph import Elementwise, Graph, Residual, Sink, Source, WeightUse
 from goodinit.recipes.costs import SHORT, cost
+from goodinit.recipes.generating import generated
 from goodinit.recipes.mirrors import MIRRORED_FROM, activation_like, pairs_of, structure_fits, unmirrors
+from goodinit.recipes.staying import kept_biases, kept_temperature
+from goodinit.recipes.words import SINKS, SOURCES
 from goodinit.theory import (
     MirroredPoint,
     OperatingPoint,
@@ -39,21 +42,6 @@ _ROOM = 4.0
 # Beyond this second moment, exponentials written by hand overflow: mirrored weights need no such scale.
 _LARGE = 100.0
 
-_SOURCES = {
-    "data": "the data, taken as standardized",
-    "norm": "a normalized signal",
-    "attention": "attention's mix of values",
-    "recurrence": "a recurrent state",
-    "learned": "a learned vector",
-}
-_SINKS = {
-    "attention_logits": "attention logits of unit variance",
-    "attention_mix": "unit values for attention to mix",
-    "gate": "a unit branch of a gated product",
-    "norm": "a normalization follows and fixes the scale",
-    "output": "unit outputs",
-}
-
 
 @dataclass
 class Travel:
@@ -65,11 +53,14 @@ class Travel:
             activation allows), ``"forward"`` (forward held at second moment 1), or
             ``"backward"`` (gradients held).
         mirrors: whether plain chains may run on mirrored pairs of units.
+        forget_bias, horizon: what the gates of recurrent layers start with, see `auto`.
     """
 
     graph: Graph
     objective: str = "critical"
     mirrors: bool = True
+    forget_bias: float = 1.0
+    horizon: float | None = None
     _lengths: dict[str, int] = field(default_factory=dict)
     _chains: dict[str, list[WeightUse]] = field(default_factory=dict)
     _mirrored: dict[str, dict[Elementwise, MirroredPoint] | None] = field(default_factory=dict)
@@ -77,9 +68,15 @@ class Travel:
     def __post_init__(self) -> None:
         self._by_name = {use.name: use for use in self.graph if use.contracts}
         self._asked: set[str] = set()
+        self._made: dict[str, float] = {}
         self._moments: dict[object, float] = {}
+        self._biases = kept_biases(self.graph)
         self._streams = {use.residual.stream: use.residual for use in self.graph if use.residual is not None}
         self._measure_chains()
+        # One after another, so that each finds those before it known.
+        for use in self.graph:
+            if use.contracts and use.name in self.graph.kept:
+                self.puts_out(use)
 
     # --- plain chains ------------------------------------------------------------
 
@@ -88,7 +85,7 @@ class Travel:
         before: dict[str, int] = {}
         root: dict[str, str] = {}
         for use in self.graph:
-            if not use.contracts:
+            if not use.contracts or use.name in self.graph.kept:
                 continue
             chained = [name for name in use.source.weights if name in before and name != use.name]
             if use.source.kind == "weight" and chained:
@@ -126,22 +123,25 @@ class Travel:
             if all(unmirrors(function) for function in functions):
                 points = [self.point(function, chain[0]) for function in functions]
                 huge = self.objective == "critical" and any(point and point.q > _LARGE for point in points)
-                if length >= MIRRORED_FROM or huge:
+                if length >= MIRRORED_FROM or huge or self._suffers(chain, length):
                     self._mirrored |= dict.fromkeys((use.name for use in chain), None)
-            elif self.objective == "critical" and any(self._suffers(use, length) for use in chain):
+            elif self._suffers(chain, length):
                 pairs = pairs_of(self.graph, chain, functions)
                 if pairs is not None:
                     self._mirrored |= dict.fromkeys((use.name for use in chain), pairs)
 
-    def _suffers(self, use: WeightUse, length: int) -> bool:
-        """Tell whether a chain is worth mirrored pairs: signals are lost or inputs become alike."""
-        return bool(cost(self, use, length >= ORTHOGONAL_FROM))
+    def _suffers(self, chain: list[WeightUse], length: int) -> bool:
+        """Tell whether pairs are worth it: signals are lost, inputs become alike, or biases stay."""
+        orthogonal = length >= ORTHOGONAL_FROM
+        stay = orthogonal and any(use.name in self._biases for use in chain)
+        return self.objective == "critical" and (stay or any(cost(self, use, orthogonal) for use in chain))
 
     def mirror(self, use: WeightUse) -> str | None:
         """Return which sides of a weight are mirrored (see `LooksLinear`), or None."""
         if use.name not in self._mirrored:
             return None
-        inside, goes_on = use.source.kind == "weight", use.sink.kind == "weight"
+        inside = use.source.kind == "weight" and not self.graph.kept.issuperset(use.source.weights)
+        goes_on = use.sink.kind == "weight" and not self.graph.kept.issuperset(use.sink.weights)
         return "both" if inside and goes_on else "outputs" if goes_on else "inputs" if inside else None
 
     def mirrored_gain(self, use: WeightUse, mirror: str) -> float:
@@ -212,7 +212,10 @@ class Travel:
 
     def arriving(self, use: WeightUse) -> tuple[float, str]:
         """Return (second moment of what a weight reads, where it comes from in words)."""
-        source = use.source
+        return self.reads(use, use.source)
+
+    def reads(self, use: WeightUse, source: Source) -> tuple[float, str]:
+        """Return (second moment, words) of a source of a weight, or of what meets its results."""
         inner, words = self._before_activation(use, source)
         mixed = self._sampled(source)
         if mixed > 0:
@@ -226,10 +229,19 @@ class Travel:
         through = f"{source.activation.name} of {words}"
         return inner * self.passed(source.activation, inner), through
 
+    def beside(self, use: WeightUse, source: Source) -> float:
+        """Return the second moment of what the weights that a use makes multiply; 1 within that question."""
+        if use.name in self._asked:
+            return 1.0
+        self._asked.add(use.name)
+        found = self.reads(use, source)[0]
+        self._asked.discard(use.name)
+        return found or 1.0
+
     def _before_activation(self, use: WeightUse, source: Source) -> tuple[float, str]:
         if source.kind == "weight":
             previous = [self._by_name[name] for name in source.weights if name in self._by_name]
-            q = [self.wanted(other, other.sink)[0] for other in previous if other.name != use.name]
+            q = [self.puts_out(other) for other in previous if other.name != use.name]
             return (max(q) if q else 1.0), "the layer before"
         if source.kind == "gate":
             return self._gated(source), "a gated product"
@@ -240,7 +252,20 @@ class Travel:
         if source.kind == "embedding":
             own = use.name in source.weights
             return (1.0 if own else self._looked_up(source.weights)), "an embedding"
-        return 1.0, _SOURCES.get(source.kind, "several signals")
+        return source.size, SOURCES.get(source.kind, "several signals")
+
+    def puts_out(self, use: WeightUse) -> float:
+        """Return the second moment of a weight's results: the wanted one, unless its values are kept."""
+        if use.name not in self._made:
+            self._made[use.name] = self.wanted(use, use.sink)[0]
+            size = use.held() if use.held is not None and use.name in self.graph.kept else math.nan
+            if math.isfinite(size):
+                biases = [other.held() for other in self.graph if self._kept_bias(other, use) and other.held]
+                self._made[use.name] = size * use.fan_in * self.arriving(use)[0] + sum(biases)
+        return self._made[use.name]
+
+    def _kept_bias(self, use: WeightUse, of: WeightUse) -> bool:
+        return use.op == "shift" and use.of == (of.name,) and use.name in self.graph.kept
 
     def _sampled(self, source: Source) -> float:
         """Return the second moment of a source that only samples tell, NaN for others."""
@@ -254,8 +279,10 @@ class Travel:
         """Return the second moment of a signal from its kind and the parameters that made it."""
         if kind == "embedding":
             return self._looked_up(names)
+        if kind in ("forget_bias", "horizon"):
+            return self.forget_bias if kind == "forget_bias" else self.horizon or 0.0
         made = [self._by_name[name] for name in names if name in self._by_name]
-        return max((self.wanted(use, use.sink)[0] for use in made), default=1.0) if kind == "weight" else 1.0
+        return max((self.puts_out(use) for use in made), default=1.0) if kind == "weight" else 1.0
 
     def _gated(self, source: Source) -> float:
         """Return E[φ(a)²]·E[b²] for the branches of a gated product, each of second moment 1."""
@@ -278,8 +305,10 @@ class Travel:
 
     def wanted(self, use: WeightUse, sink: Sink) -> tuple[float, str]:
         """Return (second moment that a weight should put out, the reason in words)."""
+        if sink.kind == "generated":
+            return generated(self, use, sink)
         if use.residual is not None and not use.residual.shortcut and use.norm_after is None:
-            return self._branch(use.residual, sink)
+            return self.branch(use.residual, sink)
         if sink.kind == "weight":
             point = self.point(sink.activation, use)
             if point is not None and self.objective == "critical" and self.length(use) > SHORT:
@@ -287,10 +316,12 @@ class Travel:
             return 1.0, "unit scale"
         if sink.kind == "attention_logits" and not 1 / _ROOM <= sink.variance <= _ROOM:
             own = f"with unit queries and keys the model's own factor would give {sink.variance:.3g}"
-            return 1 / math.sqrt(sink.variance), f"{_SINKS[sink.kind]} ({own})"
-        return 1.0, _SINKS.get(sink.kind, "unit scale")
+            return 1 / math.sqrt(sink.variance), f"{SINKS[sink.kind]} ({own})"
+        if use.head and (after := kept_temperature(self.graph, use)) not in (0.0, 1.0):
+            return 1 / after, f"unit outputs after a scale that stays at {math.sqrt(after):.3g}"
+        return 1.0, SINKS.get(sink.kind, "unit scale")
 
-    def _branch(self, residual: Residual, sink: Sink) -> tuple[float, str]:
+    def branch(self, residual: Residual, sink: Sink) -> tuple[float, str]:
         """Return (second moment, reason) for a branch: all together add what the stream began with."""
         share, count = self.beginning(residual.start), residual.of
         begins = "" if math.isclose(share, 1.0, rel_tol=1e-6) else f" that begins at {share:.3g}"
@@ -301,6 +332,9 @@ class Travel:
             words += " of that"
         if residual.terms > 1:
             words += f", in {residual.terms} parts"
+        if not math.isclose(residual.weighed, 1.0, rel_tol=1e-6):
+            share /= residual.weighed
+            words += f", of which gates leave {residual.weighed:.3g}"
         if sink.activation is not None and sink.activation.linear:  # such as the half steps of a Conformer
             factor = self.passed(sink.activation, 1.0)
             if factor > 0 and not math.isclose(factor, 1.0, rel_tol=1e-6):
@@ -335,7 +369,7 @@ class Travel:
             self._asked.add(head.name)
             arriving = self.arriving(head)[0]
             self._asked.discard(head.name)
-            return 1.0 / (arriving * head.fan_in) if arriving > 0 else 0.0
+            return self.wanted(head, head.sink)[0] / (arriving * head.fan_in) if arriving > 0 else 0.0
         return 1.0
 
     def _constant(self, sink: Sink) -> float:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from goodinit.records.form import from_jsonable, to_jsonable
 from goodinit.records.health import Finding
+from goodinit.records.showing import Shown
 
 __all__ = ["CoordinateCheck", "CoordinateLayer"]
 
@@ -39,7 +40,7 @@ class CoordinateLayer:
 
 
 @dataclass(frozen=True)
-class CoordinateCheck:
+class CoordinateCheck(Shown):
     """The outcome of `goodinit.coordinate_check`.
 
     `losses` holds, for each width, the mean loss over the seeds before every step and after
@@ -72,21 +73,3 @@ class CoordinateCheck:
     def from_json(cls, text: str) -> CoordinateCheck:
         """Rebuild an outcome from `to_json`'s text."""
         return from_jsonable(cls, json.loads(text))
-
-    def __str__(self) -> str:
-        head = (
-            f"{self.model}, {self.optimizer}, {self.steps} steps, widths {', '.join(map(str, self.widths))}"
-        )
-        lines = [head, "layer: exponent of width of the output, of its change"]
-        for layer in self.layers:
-            first = _slope(layer.output_slope, layer.output_interval)
-            second = _slope(layer.change_slope, layer.change_interval)
-            lines.append(f"  {layer.name}: {first}, {second}")
-        lines += [f"{f.code} {f.title}: {f.cause} Cure: {f.cure}" for f in self.findings]
-        return "\n".join(lines)
-
-
-def _slope(value: float | None, interval: tuple[float, float] | None) -> str:
-    if value is None or interval is None:
-        return "none"
-    return f"{value:+.2f} [{interval[0]:+.2f}, {interval[1]:+.2f}]"

@@ -7,11 +7,12 @@ import json
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from goodinit.errors import UnhealthyError
 from goodinit.records.form import from_jsonable, to_jsonable
 from goodinit.records.plans import PlanRecord
+from goodinit.records.showing import Shown
 from goodinit.records.signals import AttentionSignal, JacobianSpectrum, LayerSignal, ParameterSignal
 
 if TYPE_CHECKING:
@@ -58,7 +59,7 @@ class Finding:
 
 
 @dataclass(frozen=True)
-class Report:
+class Report(Shown):
     """The outcome of `goodinit.check`: measurements and what follows from them."""
 
     model: str
@@ -154,12 +155,6 @@ class Report:
         """Rebuild a report from `to_json`'s text."""
         return from_jsonable(cls, json.loads(text))
 
-    def to_text(self, *, width: int | None = None) -> str:
-        """Return the report as plain text, what is wrong first."""
-        from goodinit.report import to_text
-
-        return to_text(self, width=width)
-
     def to_html(self, path: str | Path, *, before: Report | None = None, docs: str | None = None) -> Path:
         """Write the report as one HTML file that needs nothing else, and return its path.
 
@@ -174,16 +169,3 @@ class Report:
         from goodinit.report import to_html
 
         return to_html(self, path, before=before, docs=docs)
-
-    def _repr_html_(self) -> str:
-        from goodinit.report import compact
-
-        return compact(self)
-
-    def __str__(self) -> str:
-        return self.to_text()
-
-    def __rich__(self) -> Any:
-        from goodinit.report import renderable
-
-        return renderable(self)

@@ -4,12 +4,31 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
 
 from goodinit.records.form import from_jsonable, to_jsonable
+from goodinit.records.showing import Shown
 
-__all__ = ["PlanRecord", "RowCheck", "RowRecord", "Verification"]
+__all__ = ["Announced", "PlanRecord", "RowCheck", "RowRecord", "Verification"]
+
+
+@dataclass(frozen=True)
+class Announced:
+    """What a plan says beforehand that it cannot hold, with the predicted number.
+
+    Attributes:
+        what: the sentence.
+        quantity: ``"layers"`` (for how many layers a signal stays within a factor of 3), ``"gradient"``
+            (the factor by which the gradient's second moment changes over the chain), ``"correlation"``
+            (at which two independent inputs end), or ``"stream"`` (the second moment at which a
+            residual stream ends that began at 1).
+        predicted: the number.
+        depth: the number of layers or branches that it is about.
+    """
+
+    what: str
+    quantity: str
+    predicted: float
+    depth: int
 
 
 @dataclass(frozen=True)
@@ -25,45 +44,17 @@ class RowRecord:
     fan_out: float | None
     why: str
     aliases: tuple[str, ...] = ()
+    announced: Announced | None = None
 
 
 @dataclass(frozen=True)
-class PlanRecord:
+class PlanRecord(Shown):
     """A plan as plain data, for rendering."""
 
     model: str
     recipe: str
     rows: tuple[RowRecord, ...]
     notes: tuple[str, ...] = ()
-
-    def to_text(self, *, width: int | None = None) -> str:
-        """Return the plan as plain text, what needs attention first."""
-        from goodinit.report import to_text
-
-        return to_text(self, width=width)
-
-    def to_html(self, path: str | Path) -> Path:
-        """Write the plan as one HTML file that needs nothing else, and return its path.
-
-        Raises:
-            ArgumentError: if the file cannot be written.
-        """
-        from goodinit.report import to_html
-
-        return to_html(self, path)
-
-    def _repr_html_(self) -> str:
-        from goodinit.report import compact
-
-        return compact(self)
-
-    def __str__(self) -> str:
-        return self.to_text()
-
-    def __rich__(self) -> Any:
-        from goodinit.report import renderable
-
-        return renderable(self)
 
 
 @dataclass(frozen=True)
@@ -78,7 +69,7 @@ class RowCheck:
 
 
 @dataclass(frozen=True)
-class Verification:
+class Verification(Shown):
     """The outcome of `Plan.verify`.
 
     `false_alarm_rate` is the probability that weights which do follow the plan
@@ -109,32 +100,3 @@ class Verification:
     def from_json(cls, text: str) -> Verification:
         """Rebuild a verification from `to_json`'s text."""
         return from_jsonable(cls, json.loads(text))
-
-    def to_text(self, *, width: int | None = None) -> str:
-        """Return the outcome as plain text, failures first."""
-        from goodinit.report import to_text
-
-        return to_text(self, width=width)
-
-    def to_html(self, path: str | Path) -> Path:
-        """Write the outcome as one HTML file that needs nothing else, and return its path.
-
-        Raises:
-            ArgumentError: if the file cannot be written.
-        """
-        from goodinit.report import to_html
-
-        return to_html(self, path)
-
-    def _repr_html_(self) -> str:
-        from goodinit.report import compact
-
-        return compact(self)
-
-    def __str__(self) -> str:
-        return self.to_text()
-
-    def __rich__(self) -> Any:
-        from goodinit.report import renderable
-
-        return renderable(self)

@@ -106,6 +106,7 @@ class LayerSignal:
         predicted: what theory expects of the output's second moment.
         predicted_gradient: what theory expects of the gradient's second moment, relative
             to the last layer that has a prediction.
+        predicted_steps: what theory expects of the output's second moment at the places of `steps`.
     """
 
     index: int
@@ -137,6 +138,7 @@ class LayerSignal:
     gradient_histogram: Histogram | None = None
     predicted: Prediction | None = None
     predicted_gradient: Prediction | None = None
+    predicted_steps: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True)

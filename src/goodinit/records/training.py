@@ -10,6 +10,7 @@ from typing import Any
 
 from goodinit.errors import ArgumentError
 from goodinit.records.form import from_jsonable, to_jsonable
+from goodinit.records.showing import Shown
 
 __all__ = ["LayerStep", "MonitorEvent", "MonitorLog", "MonitorStep", "ParameterStep"]
 
@@ -129,7 +130,7 @@ class MonitorEvent:
 
 
 @dataclass(frozen=True)
-class MonitorLog:
+class MonitorLog(Shown):
     """A whole monitored run: what `Monitor` holds in memory, or a file of JSON lines read again.
 
     Attributes:
@@ -168,15 +169,6 @@ class MonitorLog:
                 f"path: {path} holds no lines of a goodinit monitor; give the file that Monitor(path=…) wrote"
             )
         return cls(model, tuple(steps), tuple(events), tuple(dict.fromkeys(notes)))
-
-    def to_text(self, *, width: int | None = None) -> str:
-        """Return the run as plain text: what happened, then how each end of the network fared."""
-        from goodinit.report.training import training_text
-
-        return training_text(self, width=width)
-
-    def __str__(self) -> str:
-        return self.to_text()
 
 
 def lines(path: str | Path) -> Iterator[dict[str, Any] | None]:

@@ -45,6 +45,7 @@ def plan_table(plan: PlanRecord, *, full: bool = False) -> RenderableType:
         Text.assemble((f"Plan of {plan.model}", "bold"), f" by recipe {plan.recipe}.")
     ]
     parts += [Text(f"Note: {note}", style="dim") for note in plan.notes]
+    parts += _announced(plan.rows)
     if special:
         parts += [Text(""), Text("Kept or overridden", style="bold yellow"), _rows(special, full=full)]
     if usual:
@@ -61,6 +62,19 @@ def plan_table(plan: PlanRecord, *, full: bool = False) -> RenderableType:
         totals += f"; {count(tied, 'tied name')}"
     parts += [Text(""), Text(f"{totals}.", style="dim")]
     return Group(*parts)
+
+
+def _announced(rows: Sequence[RowRecord]) -> list[RenderableType]:
+    """Return what the plan cannot hold, each sentence once, with the rows that it stands in."""
+    said: dict[str, list[str]] = {}
+    for row in rows:
+        if row.announced is not None:
+            said.setdefault(row.announced.what, []).append(row.name)
+    parts: list[RenderableType] = [Text(""), Text("Will not hold", style="bold red")] if said else []
+    for what, names in said.items():
+        span = names[0] if len(names) == 1 else f"{names[0]} … {names[-1]}"
+        parts.append(Padding(Text.assemble((span, "bold"), f": {what}."), (0, 0, 0, 4)))
+    return parts
 
 
 def _needs_attention(row: RowRecord) -> bool:

@@ -11,14 +11,13 @@ from urllib.parse import quote
 
 from goodinit.errors import ArgumentError
 from goodinit.records import Finding, KnownFinding, Report, SinceBaseline, to_jsonable
-from goodinit.report.html.cards import docs_address
+from goodinit.report.links import PAGE, docs_address, link, section
 from goodinit.report.rules import RULES
 from goodinit.report.words import between, collapsed, number
 
 __all__ = ["to_sarif"]
 
 _SCHEMA: Final = "https://docs.oasis-open.org/sarif/sarif/v2.1.0/errata01/os/schemas/sarif-schema-2.1.0.json"
-_PAGE: Final = "findings.md"
 # The severities of findings are SARIF's own levels, gravest last.
 _LEVELS: Final = ("note", "warning", "error")
 
@@ -109,9 +108,8 @@ def _rule(code: str, report: Report, address: str | None) -> dict[str, Any]:
     title = found[0].title
     # A code that this release does not know, in a report of a later one, explains itself.
     text = RULES.get(code) or f"{found[0].cause} Cure: {found[0].cure}"
-    anchor = f"{_PAGE}#{code.lower()}"
-    link = f"{address.rstrip('/')}/{anchor}" if address else ""
-    more = f"[{code} in the documentation]({link})" if link else f"See {code} in docs/{_PAGE}."
+    page = link(code, address)
+    more = f"[{code} in the documentation]({page})" if page else f"See {code} in docs/{PAGE}."
     level = max((_level(finding) for finding in found), key=_LEVELS.index)
     rule: dict[str, Any] = {
         "id": code,
@@ -119,7 +117,7 @@ def _rule(code: str, report: Report, address: str | None) -> dict[str, Any]:
         "shortDescription": {"text": _plain(title)},
         "fullDescription": {"text": _plain(text)},
         "help": {
-            "text": _plain(f"{text} See {link or f'docs/{anchor}'}."),
+            "text": _plain(f"{text} See {page or f'docs/{section(code)}'}."),
             "markdown": _braced(f"{_markdown(text)}\n\n{more}"),
         },
         "defaultConfiguration": {"level": level},
@@ -129,8 +127,8 @@ def _rule(code: str, report: Report, address: str | None) -> dict[str, Any]:
             "problem.severity": "recommendation" if level == "note" else level,
         },
     }
-    if link:
-        rule["helpUri"] = link
+    if page:
+        rule["helpUri"] = page
     return rule
 
 

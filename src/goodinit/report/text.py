@@ -3,28 +3,53 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Callable
 from typing import Any
 
 from rich.console import Console, RenderableType
 
 from goodinit.errors import WrongTypeError
-from goodinit.records import PlanRecord, Report, SinceBaseline, Verification
+from goodinit.records import (
+    Comparison,
+    CoordinateCheck,
+    ExperimentResult,
+    MonitorLog,
+    PlanRecord,
+    Report,
+    SinceBaseline,
+    Verification,
+)
+from goodinit.report.comparison import comparison
+from goodinit.report.coordinates import coordinates
+from goodinit.report.experiment import experiment
 from goodinit.report.health import health
 from goodinit.report.plan import plan_table
 from goodinit.report.since import since_baseline
+from goodinit.report.training import training
 from goodinit.report.verification import verification
 
 __all__ = ["renderable", "to_text"]
 
 # What a terminal has by default; nothing is wider in documents either.
 _WIDTH = 100
+# What is drawn by what.
+_DRAWN: dict[type, Callable[..., RenderableType]] = {
+    Report: health,
+    PlanRecord: plan_table,
+    Verification: verification,
+    CoordinateCheck: coordinates,
+    MonitorLog: training,
+    Comparison: comparison,
+    ExperimentResult: experiment,
+}
 
 
 def renderable(record: Any, *, full: bool = False) -> RenderableType:
-    """Return a Rich renderable for a report, a plan, a verification or a comparison with a baseline.
+    """Return a Rich renderable for a record.
 
     Args:
-        record: a `Report`, `PlanRecord`, `Verification` or `SinceBaseline`.
+        record: a `Report`, `PlanRecord`, `Verification`, `SinceBaseline`, `CoordinateCheck`, `MonitorLog`,
+            `Comparison` or `ExperimentResult`.
         full: show every layer or row instead of those that matter.
 
     Raises:
@@ -34,24 +59,21 @@ def renderable(record: Any, *, full: bool = False) -> RenderableType:
     >>> type(renderable(Verification((), 1e-6))).__name__
     'Group'
     """
-    if isinstance(record, Report):
-        return health(record, full=full)
-    if isinstance(record, PlanRecord):
-        return plan_table(record, full=full)
-    if isinstance(record, Verification):
-        return verification(record, full=full)
+    for kind, draw in _DRAWN.items():
+        if isinstance(record, kind):
+            return draw(record, full=full)
     if isinstance(record, SinceBaseline):
         return since_baseline(record)
-    raise WrongTypeError(
-        f"record: expected a Report, PlanRecord, Verification or SinceBaseline, got {type(record).__name__}"
-    )
+    known = ", ".join(kind.__name__ for kind in (*_DRAWN, SinceBaseline))
+    raise WrongTypeError(f"record: expected one of {known}; got {type(record).__name__}")
 
 
 def to_text(record: Any, *, width: int | None = None, full: bool = False) -> str:
     """Return a record as plain text without colour or control characters.
 
     Args:
-        record: a `Report`, `PlanRecord`, `Verification` or `SinceBaseline`.
+        record: a `Report`, `PlanRecord`, `Verification`, `SinceBaseline`, `CoordinateCheck`, `MonitorLog`,
+            `Comparison` or `ExperimentResult`.
         width: columns; 100 if None.
         full: show every layer or row instead of those that matter.
 

@@ -2,62 +2,47 @@
 
 from __future__ import annotations
 
-import io
-
-from rich.console import Console, Group, RenderableType
+from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
 from goodinit.records import LayerStep, MonitorLog, MonitorStep, ParameterStep
 from goodinit.report.words import count, number
 
-__all__ = ["training", "training_text"]
+__all__ = ["BAD", "median_update", "training", "verdict"]
 
-_WIDTH = 100
 # Layers shown of a network with more: the ends, the middle, and those that events name.
 _MOST_ROWS = 12
-_BAD = frozenset({"layer_died", "never_learned", "non_finite", "units_died", "balance_drifted"})
+BAD = frozenset({"layer_died", "never_learned", "non_finite", "units_died", "balance_drifted"})
 
 
-def training(log: MonitorLog) -> RenderableType:
+def training(log: MonitorLog, *, full: bool = False) -> RenderableType:
     """Return a run as a Rich group, what went wrong first."""
-    parts: list[RenderableType] = [_verdict(log)]
-    for event in sorted(log.events, key=lambda event: event.kind not in _BAD):
-        style = "bold yellow" if event.kind in _BAD else "cyan"
+    tone, sentence, span = verdict(log)
+    style = {"warning": "bold yellow", "fine": "bold green"}.get(tone, "")
+    parts: list[RenderableType] = [Text(f"{sentence} {span}{'.' if span else ''}".rstrip(), style=style)]
+    for event in sorted(log.events, key=lambda event: event.kind not in BAD):
+        style = "bold yellow" if event.kind in BAD else "cyan"
         parts.append(Text.assemble((f"step {event.step}  ", "dim"), (event.message, style)))
     if log.steps:
-        parts += [Text(""), _course(log), Text(""), _table(log)]
+        parts += [Text(""), _course(log), Text(""), _table(log, full)]
     parts += [Text(f"note  {note}", style="dim") for note in log.notes]
     return Group(*parts)
 
 
-def training_text(log: MonitorLog, *, width: int | None = None) -> str:
-    """Return a run as plain text without colour or control characters.
+def verdict(log: MonitorLog) -> tuple[str, str, str]:
+    """Return a run's tone, its sentence, and which steps were measured.
 
-    >>> print(training_text(MonitorLog("Net")))
-    Net: no step measured yet.
+    >>> verdict(MonitorLog("Net"))
+    ('plain', 'Net: no step measured yet.', '')
     """
-    stream = io.StringIO()
-    console = Console(
-        file=stream,
-        width=width or _WIDTH,
-        color_system=None,
-        force_terminal=False,
-        force_jupyter=False,
-        legacy_windows=False,
-    )
-    console.print(training(log))
-    return "\n".join(line.rstrip() for line in stream.getvalue().splitlines())
-
-
-def _verdict(log: MonitorLog) -> Text:
     if not log.steps:
-        return Text(f"{log.model}: no step measured yet.")
-    bad = sum(event.kind in _BAD for event in log.events)
+        return "plain", f"{log.model}: no step measured yet.", ""
+    bad = sum(event.kind in BAD for event in log.events)
     span = f"{count(len(log.steps), 'measured step')}, {log.steps[0].step} to {log.steps[-1].step}"
     if bad:
-        return Text(f"{log.model}: {count(bad, 'thing')} went wrong. {span}.", style="bold yellow")
-    return Text(f"{log.model}: nothing went wrong that was measured. {span}.", style="bold green")
+        return "warning", f"{log.model}: {count(bad, 'thing')} went wrong.", span
+    return "fine", f"{log.model}: nothing went wrong that was measured.", span
 
 
 def _course(log: MonitorLog) -> RenderableType:
@@ -68,19 +53,20 @@ def _course(log: MonitorLog) -> RenderableType:
         ("gradient balance, front over back", first.balance, last.balance),
         ("  its drift since the start", first.drift, last.drift),
         ("initial draw left (cos²)", first.kept, last.kept),
-        ("update over weight, median", _median_update(first), _median_update(last)),
+        ("update over weight, median", median_update(first), median_update(last)),
     ):
         if before is not None or now is not None:
             table.add_row(Text(label), number(before), "→", number(now))
     return table
 
 
-def _median_update(step: MonitorStep) -> float | None:
+def median_update(step: MonitorStep) -> float | None:
+    """Return the median over parameters of the update's root mean square over the value's."""
     ratios = sorted(ratio for p in step.parameters if (ratio := p.update_ratio) is not None)
     return ratios[len(ratios) // 2] if ratios else None
 
 
-def _table(log: MonitorLog) -> RenderableType:
+def _table(log: MonitorLog, full: bool) -> RenderableType:
     first = {(layer.name, layer.call): layer for layer in log.steps[0].layers}
     last = log.steps[-1]
     table = Table(box=None, pad_edge=False, header_style="dim", padding=(0, 2, 0, 0))
@@ -88,7 +74,7 @@ def _table(log: MonitorLog) -> RenderableType:
     for title in ("out rms", "→", "grad rms", "→", "dead", "update/weight", "kept"):
         table.add_column(title, justify="right", no_wrap=True)
     weights = {p.name.rpartition(".")[0]: p for p in reversed(last.parameters) if p.kept is not None}
-    chosen = _chosen(log)
+    chosen = set(range(len(last.layers))) if full else _chosen(log)
     for index, layer in enumerate(last.layers):
         if index in chosen:
             start = first.get((layer.name, layer.call))
@@ -102,7 +88,7 @@ def _chosen(log: MonitorLog) -> set[int]:
     layers = log.steps[-1].layers
     if len(layers) <= _MOST_ROWS:
         return set(range(len(layers)))
-    named = {name for event in log.events if event.kind in _BAD for name in event.where}
+    named = {name for event in log.events if event.kind in BAD for name in event.where}
     bad = [index for index, layer in enumerate(layers) if layer.name in named][:_MOST_ROWS]
     end = len(layers) - 1
     return {0, 1, end // 4, end // 2, 3 * end // 4, end - 1, end, *bad}

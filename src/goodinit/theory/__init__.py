@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from goodinit.theory.mean_field import Phase, chi_par, chi_perp, phase, q_map, q_star, q_trajectory
     from goodinit.theory.mirrored import MirroredPoint, mirrored_point
     from goodinit.theory.operating import OperatingPoint, end_correlation, operating_point
+    from goodinit.theory.recurrence import RecurrentStates, recurrent_states
 
 _HOME = {
     "Activation": "activations",
@@ -75,6 +76,8 @@ _HOME = {
     "q_map": "mean_field",
     "q_star": "mean_field",
     "q_trajectory": "mean_field",
+    "RecurrentStates": "recurrence",
+    "recurrent_states": "recurrence",
 }
 
 __all__ = [
@@ -88,6 +91,7 @@ __all__ = [
     "MirroredPoint",
     "OperatingPoint",
     "Phase",
+    "RecurrentStates",
     "activation",
     "activation_names",
     "bilinear_fans",
@@ -114,6 +118,7 @@ __all__ = [
     "q_map",
     "q_star",
     "q_trajectory",
+    "recurrent_states",
     "shape_fans",
 ]
 

@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 import math
 import re
 from dataclasses import dataclass
 
 from goodinit.records import Finding
 from goodinit.report.html.numbers import interval, prose, scientific
+from goodinit.report.links import link, section
 
-__all__ = ["Card", "Gauge", "card", "docs_address"]
+__all__ = ["Card", "Gauge", "card"]
 
 # Names beyond these are one click away.
 _NAMES = 6
 # What can be run within a cure: between backquotes, or a call such as goodinit.initialize(model, "auto").
 _CODE = re.compile(r"`([^`]+)`|((?:goodinit|torch|nn|model|plan)\.[\w.]+\((?:[^()]|\([^()]*\))*\))")
-_PAGE = "findings.md"
 
 
 @dataclass(frozen=True)
@@ -55,7 +54,6 @@ def card(finding: Finding, docs: str | None) -> Card:
     """Return a finding as a card; `docs` is the address of the folder of documentation pages."""
     snippets = tuple(quoted or call for quoted, call in _CODE.findall(finding.cure))
     whole = len(snippets) == 1 and finding.cure.strip(" .`") == snippets[0].strip(" .`")
-    page = f"{_PAGE}#{finding.code.lower()}"
     return Card(
         code=finding.code,
         title=finding.title,
@@ -69,23 +67,10 @@ def card(finding: Finding, docs: str | None) -> Card:
         cause=prose(finding.cause),
         cure="" if whole else finding.cure,
         snippets=snippets,
-        link=f"{docs.rstrip('/')}/{page}" if docs else "",
-        page=page,
+        link=link(finding.code, docs),
+        page=section(finding.code),
         gauge=_gauge(finding),
     )
-
-
-def docs_address() -> str | None:
-    """Return the address of the documentation that the installed package declares, if it does."""
-    try:
-        urls = importlib.metadata.metadata("goodinit").get_all("Project-URL") or []
-    except importlib.metadata.PackageNotFoundError:  # run from a source tree that nobody installed
-        return None
-    for entry in urls:
-        title, _, address = str(entry).partition(",")
-        if title.strip().lower() == "documentation":
-            return address.strip()
-    return None
 
 
 def _gauge(finding: Finding) -> Gauge | None:

@@ -3,18 +3,31 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from goodinit.errors import WrongTypeError
-from goodinit.records import LayerSignal, PlanRecord, Report, Verification
+from goodinit.records import (
+    Comparison,
+    CoordinateCheck,
+    ExperimentResult,
+    LayerSignal,
+    MonitorLog,
+    PlanRecord,
+    Report,
+    Verification,
+)
+from goodinit.report.coordinates import exponent
+from goodinit.report.coordinates import verdict as coordinate_verdict
 from goodinit.report.folding import fold
 from goodinit.report.html.engine import environment
-from goodinit.report.html.numbers import interval, prose, scientific, short_name
+from goodinit.report.html.numbers import interval, percent, prose, scientific, short_name
 from goodinit.report.html.pieces import thinned
 from goodinit.report.html.sentences import plan_sentence, verification_sentence
 from goodinit.report.plan import folded, short_initializer
+from goodinit.report.training import BAD
+from goodinit.report.training import verdict as training_verdict
 from goodinit.report.verdict import verdict
 from goodinit.report.words import collapsed, count, shape
 
@@ -39,7 +52,8 @@ def compact(record: Any) -> str:
     """Return a record as a fragment of HTML that needs no script and no style sheet.
 
     Args:
-        record: a `Report`, `PlanRecord` or `Verification`.
+        record: a `Report`, `PlanRecord`, `Verification`, `CoordinateCheck`, `MonitorLog`, `Comparison`
+            or `ExperimentResult`.
 
     Raises:
         WrongTypeError: for any other kind of record.
@@ -47,17 +61,11 @@ def compact(record: Any) -> str:
     >>> compact(Verification((), 1e-6)).startswith("<div")
     True
     """
-    if isinstance(record, Report):
-        content = _report(record)
-    elif isinstance(record, PlanRecord):
-        content = _plan(record)
-    elif isinstance(record, Verification):
-        content = _verification(record)
-    else:
-        raise WrongTypeError(
-            f"record: expected a Report, PlanRecord or Verification, got {type(record).__name__}"
-        )
-    page = {"facts": (), "sparks": (), "heads": (), "rows": (), "more": "", "notes": (), **content}
+    content = next((made for kind, made in _CONTENT.items() if isinstance(record, kind)), None)
+    if content is None:
+        known = ", ".join(kind.__name__ for kind in _CONTENT)
+        raise WrongTypeError(f"record: expected one of {known}; got {type(record).__name__}")
+    page = {"facts": (), "sparks": (), "heads": (), "rows": (), "more": "", "notes": (), **content(record)}
     text: str = environment().get_template("compact.html").render(page)
     return text.strip()
 
@@ -90,6 +98,43 @@ def _report(report: Report) -> dict[str, Any]:
         "rows": rows,
         "more": _more(len(report.findings) - len(rows), "finding"),
         "notes": report.notes[:_LINES],
+    }
+
+
+def _coordinates(check: CoordinateCheck) -> dict[str, Any]:
+    tone, sentence = coordinate_verdict(check)
+    rows = [
+        (
+            layer.name or check.model,
+            exponent(layer.change_slope, layer.change_interval),
+            exponent(layer.output_slope, layer.output_interval),
+        )
+        for layer in check.layers[:_LINES]
+    ]
+    widths = ", ".join(map(str, check.widths))
+    return {
+        "tone": tone,
+        "sentence": sentence,
+        "facts": (check.optimizer, count(check.steps, "step"), f"widths {widths}"),
+        "heads": ("layer", "exponent of its change", "of its output") if rows else (),
+        "rows": rows,
+        "more": _more(len(check.layers) - len(rows), "layer"),
+        "notes": [f"{each.code} {each.title}: {prose(each.cause)}" for each in check.findings],
+    }
+
+
+def _training(log: MonitorLog) -> dict[str, Any]:
+    tone, sentence, span = training_verdict(log)
+    events = sorted(log.events, key=lambda event: event.kind not in BAD)
+    rows = [(f"{event.step:,}", event.kind.replace("_", " "), event.message) for event in events[:_LINES]]
+    return {
+        "tone": tone,
+        "sentence": sentence,
+        "facts": (span,) if span else (),
+        "heads": ("step", "what", "message") if rows else (),
+        "rows": rows,
+        "more": _more(len(events) - len(rows), "event"),
+        "notes": log.notes[:_LINES],
     }
 
 
@@ -133,6 +178,61 @@ def _verification(outcome: Verification) -> dict[str, Any]:
         "rows": rows,
         "more": _more(len(groups) - len(rows), "kind of failure"),
     }
+
+
+def _comparison(made: Comparison) -> dict[str, Any]:
+    rows = [
+        (
+            each.plan,
+            scientific(each.score.value),
+            interval((each.score.low, each.score.high)),
+            percent(each.diverged.value),
+            percent(each.dead.value),
+        )
+        for each in made.best[:_LINES]
+    ]
+    return {
+        "tone": "plain",
+        "sentence": made.conclusions[0] if made.conclusions else "Nothing was compared.",
+        "facts": (f"{made.model} on {made.data}", f"{len(made.seeds)} seeds"),
+        "heads": ("plan", f"final {made.metric}", "95 % interval", "diverged", "dead") if rows else (),
+        "rows": rows,
+        "more": _more(len(made.best) - len(rows), "plan"),
+        "notes": made.conclusions[1:_LINES],
+    }
+
+
+def _experiment(made: ExperimentResult) -> dict[str, Any]:
+    rows = [
+        (
+            each.name,
+            scientific(each.measured.value),
+            interval((each.measured.low, each.measured.high)),
+            each.stated,
+        )
+        for each in made.facts[:_LINES]
+    ]
+    return {
+        "tone": "plain",
+        "sentence": made.answer[0] if made.answer else "",
+        "facts": (made.title, f"{made.size} size"),
+        "heads": ("what", "measured", "95 % interval", "stated") if rows else (),
+        "rows": rows,
+        "more": _more(len(made.facts) - len(rows), "fact"),
+        "notes": made.answer[1:_LINES],
+    }
+
+
+# What is drawn by what.
+_CONTENT: dict[type, Callable[[Any], dict[str, Any]]] = {
+    Report: _report,
+    PlanRecord: _plan,
+    Verification: _verification,
+    CoordinateCheck: _coordinates,
+    MonitorLog: _training,
+    Comparison: _comparison,
+    ExperimentResult: _experiment,
+}
 
 
 def _more(number: int, noun: str) -> str:

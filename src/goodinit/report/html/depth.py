@@ -154,9 +154,8 @@ def _range(points: Sequence[_Point], earlier: dict[tuple[str, int], Any]) -> tup
 
 
 def _band(points: Sequence[_Point], floor: float, ceiling: float) -> list[dict[str, Any]]:
-    known = [
-        (each.layer.index, each.predicted) for each in points if each.predicted and each.predicted.value > 0
-    ]
+    told = _main([each for each in points if each.predicted and each.predicted.value > 0])
+    known = [(each.layer.index, each.predicted) for each in told if each.predicted]
     if not known:
         return []
     x = [index for index, _ in known]
@@ -184,8 +183,8 @@ def _band(points: Sequence[_Point], floor: float, ceiling: float) -> list[dict[s
 
 
 def _earlier(points: Sequence[_Point], earlier: dict[tuple[str, int], Any]) -> list[dict[str, Any]]:
-    both = [(point, moments) for point in points if (moments := earlier.get(_key(point.layer))) is not None]
-    both = [each for each in both if each[0].layer.parametric] or both
+    known = _main([point for point in points if earlier.get(_key(point.layer)) is not None])
+    both = [(point, earlier[_key(point.layer)]) for point in known]
     if not both:
         return []
     return [
@@ -205,9 +204,7 @@ def _earlier(points: Sequence[_Point], earlier: dict[tuple[str, int], Any]) -> l
 
 def _measured(points: Sequence[_Point], found: dict[str, list[str]]) -> list[dict[str, Any]]:
     drawable = [point for point in points if point.drawable]
-    # A norm or an embedding sets a scale of its own: in one line with the weights it would hide their course.
-    weighty = [point for point in drawable if point.layer.parametric and not _sets_scale(point.layer)]
-    main = weighty if len(weighty) > 1 else drawable
+    main = _main(drawable)
     stream = [point for point in drawable if point.layer.kind == "add"]
     stream = stream if len(stream) > 1 else []
     # By identity: two layers may well be equal records.
@@ -248,6 +245,15 @@ def _measured(points: Sequence[_Point], found: dict[str, list[str]]) -> list[dic
         },
     ]
     return [trace for trace in traces if trace["x"]]
+
+
+def _main(points: Sequence[_Point]) -> list[_Point]:
+    """Return the layers that make one line: those with weights, where there are several.
+
+    A norm or an embedding sets a scale of its own: in one line with the weights it would hide their course.
+    """
+    weighty = [point for point in points if point.layer.parametric and not _sets_scale(point.layer)]
+    return weighty if len(weighty) > 1 else list(points)
 
 
 def _sets_scale(layer: LayerSignal) -> bool:

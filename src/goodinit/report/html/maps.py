@@ -13,7 +13,7 @@ from goodinit.report.html.numbers import percent, rounded, scientific, short_nam
 from goodinit.report.html.pieces import Column, Figure, Table, View, thinned
 from goodinit.report.words import count
 
-__all__ = ["attention", "units"]
+__all__ = ["attention", "bar", "units"]
 
 # More columns than this are narrower than a pixel or two.
 _COLUMNS = 160
@@ -21,8 +21,8 @@ _DIVERGING = [[0, "$low"], [0.5, "$surface"], [1, "$high"]]
 _SEQUENTIAL = [[0, "$high"], [0.35, "$mid"], [1, "$low"]]
 
 
-def _bar(title: str) -> dict[str, Any]:
-    """A colour bar above the plot, where a telephone has room for it."""
+def bar(title: str) -> dict[str, Any]:
+    """Return a colour bar above the plot, where a telephone has room for it."""
     return {
         "title": {"text": title, "side": "top", "font": {"size": 11.5}},
         "orientation": "h",
@@ -75,7 +75,7 @@ def _units(
             "zmin": rounded(-limit, 3),
             "zmax": rounded(limit, 3),
             "colorscale": _DIVERGING,
-            "colorbar": _bar("log₁₀ of the unit over the layer's mean"),
+            "colorbar": bar("log₁₀ of the unit over the layer's mean"),
             "meta": "main",
             "hover": "log₁₀ of unit over mean: %{z}",
         }
@@ -182,7 +182,7 @@ def attention(report: Report) -> Figure | None:
         "xgap": 1,
         "ygap": 1,
         "colorscale": _SEQUENTIAL,
-        "colorbar": _bar("entropy: 0 one key, 1 all keys alike"),
+        "colorbar": bar("entropy: 0 one key, 1 all keys alike"),
         "hover": "head %{y}: entropy %{z}",
         "meta": "main",
     }

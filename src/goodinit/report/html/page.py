@@ -6,20 +6,42 @@ import base64
 import gzip
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 from goodinit.errors import ArgumentError, WrongTypeError
 from goodinit.files import write_beside
-from goodinit.records import PlanRecord, Report, Verification
-from goodinit.report.html import depth, maps, overview, recurrence, shares, spectra, tables, violins
-from goodinit.report.html.cards import card, docs_address
+from goodinit.records import (
+    Comparison,
+    CoordinateCheck,
+    ExperimentResult,
+    MonitorLog,
+    PlanRecord,
+    Report,
+    Verification,
+)
+from goodinit.report.html import (
+    comparing,
+    coordinates,
+    depth,
+    experiment,
+    maps,
+    overview,
+    recurrence,
+    shares,
+    spectra,
+    tables,
+    training,
+    violins,
+)
+from goodinit.report.html.cards import card
 from goodinit.report.html.engine import TEMPLATES, environment, needed
 from goodinit.report.html.palette import DARK, LIGHT
 from goodinit.report.html.pieces import Figure, Section, Table, Tile
 from goodinit.report.html.sentences import plan_sentence, verification_sentence
+from goodinit.report.links import docs_address
 from goodinit.report.verdict import fine, verdict
 from goodinit.report.words import count
 
@@ -33,7 +55,8 @@ def to_html(record: Any, path: str | Path, *, before: Report | None = None, docs
     """Write a record as one self-contained HTML file, whole or not at all.
 
     Args:
-        record: a `Report`, `PlanRecord` or `Verification`.
+        record: a `Report`, `PlanRecord`, `Verification`, `CoordinateCheck`, `MonitorLog`, `Comparison`
+            or `ExperimentResult`.
         path: of the file; its folder must exist.
         before: an earlier report to compare a report with.
         docs: as for `render`.
@@ -68,7 +91,8 @@ def render(record: Any, *, before: Report | None = None, docs: str | None = None
     """Return a record as the text of one self-contained HTML page; equal records give equal text.
 
     Args:
-        record: a `Report`, `PlanRecord` or `Verification`.
+        record: a `Report`, `PlanRecord`, `Verification`, `CoordinateCheck`, `MonitorLog`, `Comparison`
+            or `ExperimentResult`.
         before: an earlier report to compare a report with.
         docs: address of the folder with the documentation pages, for links to findings;
             None takes the one that the installed package declares.
@@ -85,17 +109,16 @@ def render(record: Any, *, before: Report | None = None, docs: str | None = None
             f"before: two reports can be compared, not a {type(record).__name__} "
             f"with a {type(before).__name__}"
         )
+    address = docs if docs is not None else docs_address()
     if isinstance(record, Report):
-        content = _report(record, before, docs if docs is not None else docs_address())
-    elif isinstance(record, PlanRecord):
-        content = _plan(record)
-    elif isinstance(record, Verification):
-        content = _verification(record)
-    else:
-        raise WrongTypeError(
-            f"record: expected a Report, PlanRecord or Verification, got {type(record).__name__}"
-        )
-    return _page(**content)
+        return _page(**_report(record, before, address))
+    if isinstance(record, CoordinateCheck):
+        return _page(**coordinates.content(record, address))
+    for kind, content in _CONTENT.items():
+        if isinstance(record, kind):
+            return _page(**content(record))
+    known = ", ".join(kind.__name__ for kind in (Report, CoordinateCheck, *_CONTENT))
+    raise WrongTypeError(f"record: expected one of {known}; got {type(record).__name__}")
 
 
 def _report(report: Report, before: Report | None, docs: str | None) -> dict[str, Any]:
@@ -207,6 +230,16 @@ def _verification(outcome: Verification) -> dict[str, Any]:
     }
 
 
+# What is drawn by what; a report alone may stand beside an earlier one and link to the documentation.
+_CONTENT: dict[type, Callable[[Any], dict[str, Any]]] = {
+    PlanRecord: _plan,
+    Verification: _verification,
+    MonitorLog: training.content,
+    Comparison: comparing.content,
+    ExperimentResult: experiment.content,
+}
+
+
 def _page(
     *,
     kind: str,
@@ -214,6 +247,7 @@ def _page(
     tone: str,
     sentence: str,
     facts: Sequence[str],
+    answers: Sequence[str] = (),
     tiles: Sequence[Tile] = (),
     changes: Table | None = None,
     cards: Sequence[Any] = (),
@@ -248,6 +282,7 @@ def _page(
             tone=tone,
             sentence=sentence,
             facts=facts,
+            answers=answers,
             tiles=tiles,
             changes=changes,
             cards=cards,

@@ -66,6 +66,7 @@ def steps(report: Report) -> Figure | None:
 def _curves(layer: LayerSignal) -> tuple[tuple[Sequence[float], str, str], ...]:
     return (
         (layer.steps, "solid", "output"),
+        (layer.predicted_steps, "longdash", "output, predicted"),
         (layer.step_gradients, "dash", "gradient"),
         (layer.memory, "dot", "dependence of the end"),
     )

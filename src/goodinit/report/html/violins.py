@@ -14,7 +14,7 @@ from goodinit.report.html.numbers import percent, rounded, scientific, short_nam
 from goodinit.report.html.pieces import Column, Figure, Table, View, thinned
 from goodinit.report.words import count
 
-__all__ = ["violins"]
+__all__ = ["outline", "quantile", "violins"]
 
 # Wider rows of violins cannot be told apart on a screen.
 _VIOLINS = 24
@@ -117,10 +117,10 @@ def _view(
     for place, shape in enumerate(shapes):
         scale = unit(shape)
         x, y = bodies[_is_named(shape.name, named)]
-        across, along = _outline(shape.histogram)
+        across, along = outline(shape.histogram)
         x += [*(rounded(place + value, 5) for value in across), None]
         y += [*(rounded(value / scale) for value in along), None]
-        low, middle, high = (_quantile(shape.histogram, share) for share in (0.25, 0.5, 0.75))
+        low, middle, high = (quantile(shape.histogram, share) for share in (0.25, 0.5, 0.75))
         boxes[0].extend([place, place, None])
         boxes[1].extend([rounded(low / scale), rounded(high / scale), None])
         medians.append(rounded(middle / scale))
@@ -168,7 +168,7 @@ def _cut(shapes: Sequence[_Shape], unit: Callable[[_Shape], float]) -> dict[str,
         for shape in shapes
         if shape.histogram.sampled
         for scale, low, high in [
-            (unit(shape), _quantile(shape.histogram, _TAIL), _quantile(shape.histogram, 1 - _TAIL))
+            (unit(shape), quantile(shape.histogram, _TAIL), quantile(shape.histogram, 1 - _TAIL))
         ]
     ]
     if not ends:
@@ -187,8 +187,8 @@ def _is_named(name: str, named: set[str]) -> bool:
     return name in named or name.rpartition(".")[0] in named
 
 
-def _outline(histogram: Histogram) -> tuple[list[float], list[float]]:
-    """The closed line around a violin: half-widths to the left going up, to the right coming down."""
+def outline(histogram: Histogram) -> tuple[list[float], list[float]]:
+    """Return the closed line around a violin: half-widths to the left going up, to the right coming down."""
     counts, low, high = _trimmed(histogram)
     top = max(counts, default=0)
     if not top:
@@ -221,7 +221,8 @@ def _trimmed(histogram: Histogram) -> tuple[list[int], float, float]:
     return counts, low, high
 
 
-def _quantile(histogram: Histogram, share: float) -> float:
+def quantile(histogram: Histogram, share: float) -> float:
+    """Return the value below which a share of a histogram lies, linear within a bin."""
     total = histogram.sampled
     if not total or not histogram.high > histogram.low:
         return histogram.low
@@ -264,7 +265,7 @@ def _table(key: str, title: str, shapes: Sequence[_Shape]) -> Table:
             scientific(shape.moments.mean),
             scientific(shape.moments.std),
             scientific(shape.histogram.low),
-            scientific(_quantile(shape.histogram, 0.5)),
+            scientific(quantile(shape.histogram, 0.5)),
             scientific(shape.histogram.high),
             percent(shape.zeros),
             f"{shape.moments.nonfinite:,}",

@@ -255,7 +255,10 @@
       const step = { ArrowRight: [1, 0], ArrowLeft: [-1, 0], ArrowUp: [0, 1], ArrowDown: [0, -1], Home: [-1e9, 0], End: [1e9, 0] }[event.key];
       if (!step || !box.data) return;
       const raw = figures[box.dataset.figure].views[view.get(box) || 0].traces;
-      const number = Math.max(0, raw.findIndex((each) => each.meta === "main"));
+      /* Several curves: up and down go from one to the next. */
+      const mains = raw.map((each, at) => (each.meta === "main" ? at : -1)).filter((at) => at >= 0);
+      if (mains.length > 1) place.row = Math.min(Math.max(place.row - step[1], 0), mains.length - 1);
+      const number = mains.length > 1 ? mains[place.row] : Math.max(0, mains[0] ?? 0);
       const chosenTrace = raw[number];
       const length = (chosenTrace.columns || chosenTrace.x || []).length;
       if (!length) return;
