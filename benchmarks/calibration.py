@@ -1,10 +1,14 @@
 """How often does `check` accuse a network that is initialised as it should be, or miss one that is not?
 
-Each healthy family is built from 200 seeds (slow ones from fewer, see `draws`) and judged on its own
-random batch, classifiers with random classes and cross-entropy; a false alarm is any error or warning.
-Each faulty family is built from 30 seeds; a miss is a seed in which none of its expected codes is found.
+Each healthy family is built from 200 seeds and judged on its own random batch, classifiers with random
+classes and cross-entropy; a false alarm is any error or warning. Each faulty family is built from 30
+seeds; a miss is a seed in which the fault is real and none of its expected codes is found.
 
-    python benchmarks/calibration.py [--most 200] [--only NAME] [--part 0/1]
+    python benchmarks/calibration.py --first-seed 1000 [--seeds 200] [--only NAME] [--processes 1]
+
+Seeds below 1,000 served to set thresholds; figures that bound anything come from others. Every judged
+network is a line of `results/calibration.<first seed>.jsonl`, so that an interrupted run goes on where
+it was; at the end the lines become `results/calibration.json`.
 """
 
 from __future__ import annotations
@@ -14,9 +18,12 @@ import json
 import time
 import warnings
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import nullcontext
 from dataclasses import dataclass
-from typing import Any
+from pathlib import Path
+from typing import Any, TypeAlias
 
 import torch
 from _families import (
@@ -54,21 +61,25 @@ class Family:
     inputs: Callable[[torch.Generator], Tensor]
     classes: int | None = 10
     codes: frozenset[str] = frozenset()
+    # Whether this draw has the fault; of most, every draw has.
+    real: Callable[[nn.Module, Tensor], bool] = lambda model, x: True
 
 
-def draws(name: str) -> int:
-    """How many seeds a family gets: 200, and fewer where a draw takes long."""
-    words = name.replace(",", "").split()
-    depth = int(words[words.index("depth") + 1]) if "depth" in words else 0
-    if depth >= 100:
-        return 10
-    if depth >= 30 or "1024" in words:
-        return 40
-    if words[0] == "auto":
-        return 50
-    if words[0] in ("residual", "batch") or depth == 15:
-        return 50
-    return 100 if "Transformer" in words or words[0] == "convolutions" else 200
+def faded(model: nn.Module, x: Tensor) -> bool:
+    """Is less than 1e-4 of the second moment left at the last linear layer but one?
+
+    GELU and SiLU with He's gain multiply a second moment above some 3 and divide one below it, so
+    that by chance a few draws keep their signal over 50 layers.
+    """
+    sizes: list[float] = []
+    linear = [module for module in model.modules() if isinstance(module, nn.Linear)]
+    for module in linear:
+        module.register_forward_hook(lambda _, inputs, out: sizes.append(float(out.square().mean())))
+    with torch.no_grad():
+        model(x)
+    for module in linear:
+        module._forward_hooks.clear()
+    return sizes[-2] < 1e-4 * sizes[0]
 
 
 def rows(generator: torch.Generator) -> Tensor:
@@ -174,6 +185,7 @@ HEALTHY: dict[str, Family] = {
     "LSTM, default, 16 steps": Family(lambda: Last(_core(nn.LSTM), 24, 10), sequences(16)),
     "LSTM, auto, 32 steps": Family(lambda: auto(Last(_core(nn.LSTM), 24, 10)), sequences(32)),
     "GRU, default, 16 steps": Family(lambda: Last(_core(nn.GRU), 24, 10), sequences(16)),
+    "GRU, default, 100 steps": Family(lambda: Last(_core(nn.GRU), 24, 10), sequences(100)),
     "RNN, default, 12 steps": Family(lambda: Last(_core(nn.RNN), 24, 10), sequences(12)),
     "RNN, auto, 32 steps": Family(lambda: auto(Last(_core(nn.RNN), 24, 10)), sequences(32)),
     "LSTM on characters, default": Family(lambda: Every(_core(nn.LSTM, 16), 24, 64, 16), ids, 64),
@@ -191,7 +203,15 @@ FAULTY: dict[str, Family] = {
     "ReLU, He / √2, depth 20, width 128": _mlp(20, 128, nn.ReLU, gain(1.0), "GI102"),
     "ReLU, std 0.01, depth 4, width 64": _mlp(4, 64, nn.ReLU, lambda w: nn.init.normal_(w, 0, 0.01), "GI102"),
     "GELU, LeCun, depth 20, width 64": _mlp(20, 64, nn.GELU, gain(1.0), "GI102"),
-    "GELU, He, depth 50, width 128": _mlp(50, 128, nn.GELU, gain(2**0.5), "GI102", "GI104"),
+    **{
+        f"{act.__name__}, He, depth 50, width 128": Family(
+            lambda act=act: filled(chain(50, 128, act), gain(2**0.5)),  # type: ignore[misc]
+            rows,
+            codes=frozenset({"GI102", "GI104"}),
+            real=faded,
+        )
+        for act in (nn.GELU, nn.SiLU)
+    },
     "sigmoid, Xavier, depth 10, width 64": _mlp(10, 64, nn.Sigmoid, xavier(), "GI104"),
     "batch norm, plain, depth 40": Family(
         lambda: convnet(40, 8, norm=True), pictures, codes=frozenset({"GI124"})
@@ -210,19 +230,28 @@ FAULTY: dict[str, Family] = {
 }
 
 
-def judged(family: Family, seed: int) -> frozenset[str]:
-    """Return the codes of the errors and warnings of one draw."""
+# A family's group and name, and the seed.
+Draw: TypeAlias = tuple[str, str, int]
+
+
+def judged(draw: Draw) -> tuple[Draw, bool, list[str], float]:
+    """Return whether a draw has its fault, the codes of its errors and warnings, and the seconds it took."""
+    group, name, seed = draw
+    family = (HEALTHY if group == "healthy" else FAULTY)[name]
+    began = time.process_time()
+    torch.set_num_threads(1)
     torch.manual_seed(seed)
     model = family.build()
     generator = torch.Generator().manual_seed(seed)
     x: Any = family.inputs(generator)
-    loss = None
+    real, loss = family.real(model, x), None
     if family.classes is not None:
         shape = x.shape if x.dtype == torch.int64 else x.shape[:1]
         x = (x, torch.randint(0, family.classes, shape, generator=generator))
         loss = _cross_entropy
     report = goodinit.check(model, x, loss=loss, seed=seed)
-    return frozenset(finding.code for finding in report.findings if finding.severity != "note")
+    codes = sorted({finding.code for finding in report.findings if finding.severity != "note"})
+    return draw, real, codes, time.process_time() - began
 
 
 def _cross_entropy(logits: Tensor, targets: Tensor) -> Tensor:
@@ -239,82 +268,121 @@ def upper(alarms: int, draws: int) -> float:
 def main() -> None:
     """Run all families, print them and keep the counts."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--most", type=int, default=200, help="seeds of one family")
-    parser.add_argument("--only", default="")
-    parser.add_argument("--part", default="0/1", help="every n-th family from the k-th on, as k/n")
-    parser.add_argument("--join", type=int, help="join the parts of so many runs into the result")
+    parser.add_argument("--first-seed", type=int, default=0)
+    parser.add_argument(
+        "--seeds",
+        type=int,
+        default=200,
+        help="of a healthy family, a faulty one has 30; below 200 nothing is kept",
+    )
+    parser.add_argument("--only", default="", help="families whose name holds this")
+    parser.add_argument("--processes", type=int, default=1)
     arguments = parser.parse_args()
-    torch.set_num_threads(1)
-    if arguments.join:
-        join(arguments.join)
-        return
-    part, parts = map(int, arguments.part.split("/"))
-    target = RESULTS / f"calibration.{part}of{parts}.json"
-    table: dict[str, dict[str, Any]] = {"healthy": {}, "faulty": {}}
-    if target.is_file():
-        # An interrupted run goes on where it was.
-        table = json.loads(target.read_text(encoding="utf-8"))
-    for group, families in (("faulty", FAULTY), ("healthy", HEALTHY)):
-        for name, family in list(families.items())[part::parts]:
-            if arguments.only not in name or name in table[group]:
-                continue
-            began = time.perf_counter()
-            count = min(draws(name) if group == "healthy" else FAULT_SEEDS, arguments.most)
-            found = [judged(family, seed) for seed in range(count)]
-            wrong = (
-                sum(bool(codes) for codes in found)
-                if group == "healthy"
-                else sum(not codes & family.codes for codes in found)
-            )
-            counts = Counter(code for codes in found for code in codes)
-            table[group][name] = {"draws": count, "wrong": wrong, "codes": dict(sorted(counts.items()))}
-            shown = dict(counts) if group == "faulty" or counts else ""
-            what = "alarms" if group == "healthy" else "misses"
-            seconds = time.perf_counter() - began
-            print(f"{group} {name:45} {what} {wrong}/{count} {shown} ({seconds:.0f} s)", flush=True)
-            if not arguments.only and arguments.most >= 200:
-                RESULTS.mkdir(exist_ok=True)
-                target.write_text(json.dumps(table), encoding="utf-8")
-    if arguments.only or arguments.most < 200:
-        return
-    if parts == 1:
-        join(1)
-
-
-def join(parts: int) -> None:
-    """Put the results of several processes together."""
-    table: dict[str, dict[str, Any]] = {"healthy": {}, "faulty": {}}
-    for part in range(parts):
-        source = RESULTS / f"calibration.{part}of{parts}.json"
-        for group, rows_ in json.loads(source.read_text(encoding="utf-8")).items():
-            table[group].update(rows_)
-        source.unlink()
-    ordered = {
-        "healthy": {name: table["healthy"][name] for name in HEALTHY if name in table["healthy"]},
-        "faulty": {name: table["faulty"][name] for name in FAULTY if name in table["faulty"]},
+    first = arguments.first_seed
+    wanted: list[Draw] = [
+        (group, name, seed)
+        for group, families, count in (
+            ("faulty", FAULTY, min(FAULT_SEEDS, arguments.seeds)),
+            ("healthy", HEALTHY, arguments.seeds),
+        )
+        for name in families
+        if arguments.only in name
+        for seed in range(first, first + count)
+    ]
+    whole = not arguments.only and arguments.seeds >= 200
+    journal = RESULTS / f"calibration.{first}.jsonl" if whole else None
+    table = known(journal, wanted)
+    RESULTS.mkdir(exist_ok=True)
+    left = [draw for draw in wanted if draw not in table]
+    with journal.open("a", encoding="utf-8") if journal else nullcontext() as file:
+        for draw, real, codes, seconds in results(left, arguments.processes):
+            table[draw] = (real, codes, seconds)
+            if file is not None:
+                file.write(json.dumps([*draw, real, codes, round(seconds, 3)]) + "\n")
+                file.flush()
+            if draw[2] == max(seed for group, name, seed in wanted if (group, name) == draw[:2]):
+                print(line(draw[0], draw[1], row(draw[0], draw[1], table)), flush=True)
+    made = {
+        group: {
+            name: row(group, name, table) for name in dict.fromkeys(n for g, n, _ in wanted if g == group)
+        }
+        for group in ("healthy", "faulty")
     }
-    conclude(ordered)
+    conclude(made, first, journal)
 
 
-def conclude(table: dict[str, dict[str, Any]]) -> None:
-    """Print and keep the totals."""
-    alarms = sum(row["wrong"] for row in table["healthy"].values())
-    count = sum(row["draws"] for row in table["healthy"].values())
-    missed = sum(row["wrong"] for row in table["faulty"].values())
-    faults = sum(row["draws"] for row in table["faulty"].values())
-    worst = max(table["healthy"].items(), key=lambda item: item[1]["wrong"] / item[1]["draws"])
-    totals = {
+def known(journal: Path | None, wanted: list[Draw]) -> dict[Draw, Any]:
+    """Read what an interrupted run left; a line cut short is left out."""
+    table: dict[Draw, Any] = {}
+    for text in journal.read_text(encoding="utf-8").splitlines() if journal and journal.is_file() else ():
+        try:
+            group, name, seed, real, codes, seconds = json.loads(text)
+        except ValueError:
+            continue
+        table[group, name, seed] = (real, codes, seconds)
+    return {draw: table[draw] for draw in wanted if draw in table}
+
+
+def results(left: list[Draw], processes: int) -> Iterator[tuple[Draw, bool, list[str], float]]:
+    """Judge the draws in order, in this process or in several."""
+    if processes == 1:
+        yield from map(judged, left)
+        return
+    with ProcessPoolExecutor(processes) as pool:
+        yield from pool.map(judged, left, chunksize=4)
+
+
+def row(group: str, name: str, table: dict[Draw, Any]) -> dict[str, Any]:
+    """Return one family's counts."""
+    found = [(seed, *seen) for (g, n, seed), seen in table.items() if (g, n) == (group, name)]
+    expected = FAULTY[name].codes if group == "faulty" else frozenset()
+    real = [each for each in found if each[1]]
+    wrong = [
+        seed
+        for seed, _, codes, _ in real
+        if (bool(codes) if group == "healthy" else not expected & set(codes))
+    ]
+    counts = Counter(code for _, _, codes, _ in found for code in codes)
+    return {
+        "draws": len(real),
+        **({"without the fault": len(found) - len(real)} if len(real) < len(found) else {}),
+        "wrong": len(wrong),
+        **({"wrong seeds": sorted(wrong)} if wrong else {}),
+        "codes": dict(sorted(counts.items())),
+        "seconds": round(sum(seconds for *_, seconds in found), 1),
+    }
+
+
+def line(group: str, name: str, made: dict[str, Any]) -> str:
+    """Return one family as a line."""
+    what = "alarms" if group == "healthy" else "misses"
+    codes = made["codes"] if group == "faulty" or made["codes"] else ""
+    return f"{group} {name:45} {what} {made['wrong']}/{made['draws']} {codes} ({made['seconds']:.0f} s)"
+
+
+def conclude(table: dict[str, dict[str, Any]], first: int, journal: Path | None) -> None:
+    """Print the totals, and keep all where it was a whole run."""
+    healthy, faulty = table["healthy"].values(), table["faulty"].values()
+    alarms, count = sum(each["wrong"] for each in healthy), sum(each["draws"] for each in healthy)
+    totals: dict[str, Any] = {
+        "first_seed": first,
+        "families": len(healthy),
         "false_alarms": alarms,
         "draws": count,
-        "rate": alarms / count,
+        "rate": alarms / max(count, 1),
         "upper_95": upper(alarms, count),
-        "worst_family": worst[0],
-        "worst_rate": worst[1]["wrong"] / worst[1]["draws"],
-        "missed": missed,
-        "faults": faults,
+        "missed": sum(each["wrong"] for each in faulty),
+        "faults": sum(each["draws"] for each in faulty),
+        "faulty_families": len(faulty),
+        "seconds": round(sum(each["seconds"] for each in (*healthy, *faulty))),
     }
+    if count:
+        worst = max(table["healthy"].items(), key=lambda item: item[1]["wrong"] / max(item[1]["draws"], 1))
+        totals |= {"worst_family": worst[0], "worst_rate": worst[1]["wrong"] / max(worst[1]["draws"], 1)}
     print(totals)
-    save("calibration", {"totals": totals, **table})
+    if journal is not None:
+        save("calibration", {"totals": totals, **table})
+        journal.unlink()
 
 
 if __name__ == "__main__":

@@ -267,6 +267,7 @@ MODELS: dict[str, tuple[str, Callable[[], nn.Module]]] = {
     "RNN, default, characters": ("characters", lambda: Every(_recurrent(nn.RNN, inputs=16), 32, 64, 16)),
     "LSTM, default, adding 12": ("adding 12", lambda: Last(_recurrent(nn.LSTM), 32, 1)),
     "LSTM, default, adding 60": ("adding 60", lambda: Last(_recurrent(nn.LSTM), 32, 1)),
+    "GRU, default, adding 60": ("adding 60", lambda: Last(_recurrent(nn.GRU), 32, 1)),
     "RNN, default, adding 60": ("adding 60", lambda: Last(_recurrent(nn.RNN), 32, 1)),
     "RNN ReLU, identity, adding 60": (
         "adding 60",
@@ -279,6 +280,14 @@ MODELS: dict[str, tuple[str, Callable[[], nn.Module]]] = {
     "LSTM, default, copying 6": (
         "copying 6",
         lambda: Every(_recurrent(nn.LSTM, inputs=8), 32, 10, 8, tail=3),
+    ),
+    "LSTM, default, copying 30": (
+        "copying 30",
+        lambda: Every(_recurrent(nn.LSTM, inputs=8), 32, 10, 8, tail=3),
+    ),
+    "GRU, default, copying 30": (
+        "copying 30",
+        lambda: Every(_recurrent(nn.GRU, inputs=8), 32, 10, 8, tail=3),
     ),
     "LSTM, forget −4, copying 30": (
         "copying 30",

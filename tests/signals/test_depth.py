@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from goodinit.signals.judging.depth import noise, trend
 from goodinit.signals.judging.units import expected_dead
+from goodinit.theory import finite_width_fluctuation
 
 logs = st.lists(st.floats(-20, 20), min_size=2, max_size=40)
 
@@ -88,3 +89,12 @@ def test_two_samples_are_both_negative_with_sheppards_probability(correlation: f
     # Sheppard 1899: P = 1/4 + asin(c)/2π.
     wanted = 0.25 + math.asin(correlation) / (2 * math.pi)
     assert expected_dead(1.0 - correlation, 2) == pytest.approx(wanted, abs=1e-9)
+
+
+@pytest.mark.parametrize("units", [[80] * 16, [64, 32, 128], [1024] * 50])
+def test_the_noise_is_that_of_relu_networks_in_theory(units: list[int]) -> None:
+    told = math.log1p(finite_width_fluctuation("relu", units) ** 2)
+    assert noise(units).std ** 2 == pytest.approx(told, rel=1e-6)
+    assert noise(units).std ** 2 != pytest.approx(
+        math.log1p(finite_width_fluctuation("tanh", units) ** 2), rel=0.1
+    )

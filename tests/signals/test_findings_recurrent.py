@@ -66,6 +66,32 @@ def test_a_memory_that_fades_before_the_step_that_is_read_is_found(
     assert "GI127" not in found(Reader(remembering(kind(4, 16, batch_first=True))), steps)
 
 
+@pytest.mark.parametrize("steps", [60, 150, 400])
+def test_the_gates_of_a_gru_learn_to_remember_so_that_fading_is_only_noted(steps: int) -> None:
+    assert found(Reader(nn.GRU(4, 16, batch_first=True)), steps)["GI127"].severity == "note"
+    shut = nn.GRU(4, 16, batch_first=True)
+    with torch.no_grad():
+        shut.bias_ih_l0[16:32] = -6.0
+    assert found(Reader(shut), steps)["GI127"].severity == "warning"
+
+
+@pytest.mark.parametrize(("kind", "severity"), [(nn.RNN, "error"), (nn.LSTM, "warning"), (nn.GRU, "note")])
+def test_an_input_forgotten_by_its_memory_is_as_grave_as_its_gates_allow(
+    kind: type[nn.RNNBase], severity: str
+) -> None:
+    x = torch.zeros(8, 60, 4)
+    x[:, :3] = torch.randn(8, 3, 4)
+    model = Reader(kind(4, 16, batch_first=True))
+    findings = {finding.code: finding for finding in check(model, x, predict=False).findings}
+    assert findings["GI108"].severity == severity
+    assert "memory of 'core'" in findings["GI108"].cause
+    # A head that forgets is no matter of memory.
+    cut = nn.Sequential(Reader(kind(4, 16, batch_first=True)), nn.Linear(3, 3), nn.Linear(3, 3))
+    nn.init.constant_(cut[1].weight, 1e-9)
+    codes = {finding.code: finding for finding in check(cut, torch.randn(8, 8, 4), predict=False).findings}
+    assert codes["GI108"].severity == "error"
+
+
 def test_where_every_step_is_read_a_short_memory_is_only_noted() -> None:
     report = check(Reader(nn.RNN(4, 16, batch_first=True), last=False), torch.randn(4, 80, 4))
     assert {finding.code: finding.severity for finding in report.findings} == {"GI127": "note"}

@@ -19,6 +19,7 @@ from goodinit.signals.judging.patterns import inspected
 from goodinit.signals.prediction import predictions, with_predictions
 from goodinit.signals.probing.objective import split_batch
 from goodinit.signals.probing.probe import Probe, probe
+from goodinit.signals.probing.sharded import has_shards
 
 __all__ = ["check"]
 
@@ -86,6 +87,8 @@ def _predicted(
     """Return the measurement with predictions beside it, and what went wrong with them."""
     if any(layer.output.nonfinite for layer in seen.layers):
         return seen, []
+    if has_shards(model):
+        return seen, ["Nothing is predicted of a model whose parameters are distributed tensors."]
     try:
         found = predictions(model, split_batch(batch, loss)[0], seed=seed)
     except Exception as error:  # a measurement stands without theory beside it

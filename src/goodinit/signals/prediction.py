@@ -18,6 +18,7 @@ from goodinit.graph.places import unwrapped
 from goodinit.records import LayerSignal, Prediction
 from goodinit.signals.expectations import Expected, Follower, returned_with_noise, spread
 from goodinit.signals.probing.recorder import canonical, recorded_modules
+from goodinit.signals.probing.sampling import KEPT, spaced
 from goodinit.signals.probing.untouched import accelerators, kept_generators, kept_model
 
 __all__ = ["Expectation", "predictions", "with_predictions"]
@@ -35,10 +36,12 @@ class Expectation:
     Attributes:
         output: of the output's second moment.
         gradient: of the gradient's second moment, relative to that of the last layer that has one.
+        steps: of a recurrent layer's output by time step, at most 64 evenly spaced ones.
     """
 
     output: Prediction
     gradient: Prediction | None
+    steps: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -47,6 +50,7 @@ class _Met:
 
     key: tuple[str, int]
     expected: Expected
+    steps: tuple[float, ...] = ()
 
 
 def predictions(model: nn.Module, batch: Any = None, *, seed: int = 0) -> dict[tuple[str, int], Expectation]:
@@ -61,8 +65,9 @@ def predictions(model: nn.Module, batch: Any = None, *, seed: int = 0) -> dict[t
     `goodinit.theory.finite_width_fluctuation`, for one input: a batch never makes it narrower)
     and what theory leaves open: how alike positions are that attention or pooling averages over.
 
-    A layer of which theory says nothing (behind a recurrent layer, products of attention logits,
-    functions of a whole vector) is absent; behind the next norm predictions begin again.
+    Recurrent layers of torch are followed step by step, and gradients no farther back than to their
+    output. A layer of which theory says nothing (products of attention logits, functions of a whole
+    vector) is absent; behind the next norm predictions begin again.
 
     Args:
         model: any module with materialised parameters, in the mode it is in; left as it was.
@@ -124,7 +129,14 @@ def with_predictions(
         if expected is None:
             filled.append(layer)
         else:
-            filled.append(replace(layer, predicted=expected.output, predicted_gradient=expected.gradient))
+            filled.append(
+                replace(
+                    layer,
+                    predicted=expected.output,
+                    predicted_gradient=expected.gradient,
+                    predicted_steps=expected.steps,
+                )
+            )
     return tuple(filled)
 
 
@@ -146,6 +158,12 @@ def _followed(model: nn.Module, example: Example) -> tuple[list[_Met], list[Expe
     met: list[_Met] = []
     calls: dict[str, int] = {}
 
+    steps: dict[nn.Module, tuple[float, ...]] = {}
+
+    def whole(module: nn.RNNBase, inputs: Any, output: Any) -> None:
+        found = follower.sequence(module, inputs, output)
+        steps[module] = found[spaced(len(found), KEPT)]
+
     def hook(name: str) -> Callable[[nn.Module, Any, Any], None]:
         def note(module: nn.Module, inputs: Any, output: Any) -> None:
             call = calls.get(name, 0)
@@ -153,12 +171,16 @@ def _followed(model: nn.Module, example: Example) -> tuple[list[_Met], list[Expe
             tensor = floating(output)[0][1] if floating(output) else None
             expected = None if tensor is None else follower.expected(tensor)
             if expected is not None:
-                met.append(_Met((name, call), expected))
+                met.append(_Met((name, call), expected, steps.get(module, ())))
 
         return note
 
     with ExitStack() as stack:
         stack.callback(follower.close)
+        for module in model.modules():
+            if isinstance(module, nn.RNNBase):
+                stack.callback(module.register_forward_pre_hook(follower.pause).remove)
+                stack.callback(module.register_forward_hook(whole).remove)
         for module, name in recorded_modules(model).items():
             handle = module.register_forward_hook(hook(canonical(name) or type(module).__name__))
             stack.callback(handle.remove)
@@ -187,7 +209,7 @@ def _finished(met: list[_Met], ends: list[Expected]) -> dict[tuple[str, int], Ex
             gradient = _band(
                 value, noise, math.log(value / min(least, value)), math.log(max(most, value) / value)
             )
-        found[item.key] = Expectation(output, gradient)
+        found[item.key] = Expectation(output, gradient, item.steps)
     return found
 
 

@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.weak import WeakTensorKeyDictionary
 
@@ -26,6 +26,7 @@ from goodinit.signals.expectations.moving import MOVES, moved
 from goodinit.signals.expectations.norms import NORMS
 from goodinit.signals.expectations.pointwise import pointwise
 from goodinit.signals.expectations.pooling import POOLS
+from goodinit.signals.expectations.recurrent import sequence
 
 __all__ = ["Follower"]
 
@@ -66,6 +67,7 @@ class Follower(TorchDispatchMode):
         for tensor in data:
             self.data[tensor] = True
         self.tainted: dict[int, Any] = {}  # storages that a signal was written into
+        self.paused = False
         # Below the dispatcher there is no autograd; another thread has its own.
         self.worker = ThreadPoolExecutor(1)
 
@@ -82,11 +84,35 @@ class Follower(TorchDispatchMode):
         self.signals[tensor] = found
         return found
 
+    def pause(self, module: nn.RNNBase, args: Any) -> None:
+        """Look away while a recurrent layer runs: it is followed as a whole."""
+        self.paused = True
+
+    def sequence(self, module: nn.RNNBase, args: Any, output: Any) -> tuple[float, ...]:
+        """Follow a whole recurrent layer that has run, and return what is expected of each time step."""
+        self.paused = False
+        given = args[0] if args else None
+        results: list[Any] = []
+        steps: tuple[float, ...] = ()
+        if isinstance(given, Tensor) and isinstance(output[0], Tensor):
+            known = given in self.data
+            x = self.worker.submit(from_data, given).result() if known else self.expected(given)
+            states = [state for _, state in tensors(args[1:])]
+            if x is not None and all(self._look(state) is None for state in states):
+                found = self._safely(sequence, module, x, known, output[0].shape, states)
+                if found is not None:
+                    results = [found[0], *found[1]]
+                    steps = tuple(found[2].tolist())
+        self._set([tensor for _, tensor in tensors(output)], results)
+        return steps
+
     def __torch_dispatch__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
         kwargs = kwargs or {}
         output = func(*args, **kwargs)
+        if self.paused:
+            return output
         inside = [tensor for _, tensor in tensors((args, kwargs))]
         outside = [tensor for _, tensor in tensors(output)]
         found = [self._look(tensor) for tensor in inside]

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from goodinit.records import ParameterSignal
 from goodinit.signals.probing.kinds import is_embedding
 from goodinit.signals.probing.recorder import canonical
+from goodinit.signals.probing.sharded import equal_shards, is_sharded, whole
 
 __all__ = ["equal_rows", "inspected", "repeats"]
 
@@ -57,23 +58,23 @@ def inspected(model: nn.Module, parameters: Iterable[ParameterSignal]) -> tuple[
 
 def _seen(module: nn.Module, leaf: str, tensor: Tensor, signal: ParameterSignal) -> dict[str, Any]:
     seen: dict[str, Any] = {}
+    values = whole(tensor)
     padding = getattr(module, "padding_idx", None)
     if isinstance(module, nn.Embedding | nn.EmbeddingBag) and leaf == "weight" and padding is not None:
-        seen["padding"] = float(_local(tensor)[padding].double().square().mean()) if tensor.numel() else 0.0
+        seen["padding"] = float(values[padding].double().square().mean()) if tensor.numel() else 0.0
     hidden = getattr(module, "hidden_size", None)
     if isinstance(module, nn.LSTM | nn.LSTMCell) and leaf.startswith("bias") and isinstance(hidden, int):
         # Gates are packed as input, forget, cell, output.
-        seen["forget"] = float(tensor[hidden : 2 * hidden].double().mean())
+        seen["forget"] = float(values[hidden : 2 * hidden].double().mean())
     drawn = tensor.ndim >= 2 and not signal.value.nonfinite and signal.value.std > 0
-    if not drawn or not tensor.is_floating_point():
+    if not drawn or not tensor.is_floating_point() or signal.zeros >= _SPARSE:
         return seen
-    if hasattr(tensor, "to_local"):
-        seen["repeats"] = _equal_shards(tensor)
-    elif signal.zeros < _SPARSE:
-        units = _unit_dimension(module, leaf, tensor)
-        seen["repeats"] = repeats(tensor, range(min(tensor.ndim, 2) if units is not None else tensor.ndim))
+    seen["repeats"] = equal_shards(tensor) if is_sharded(tensor) else 1
+    if seen["repeats"] == 1:
+        units = _unit_dimension(module, leaf, values)
+        seen["repeats"] = repeats(values, range(min(values.ndim, 2) if units is not None else values.ndim))
         if units is not None and seen["repeats"] == 1 and not is_embedding(signal.kind):
-            seen["equal_units"] = _equal_units(module, tensor, units)
+            seen["equal_units"] = _equal_units(module, values, units)
     return seen
 
 
@@ -159,20 +160,3 @@ def _marks(flat: Tensor) -> Tensor:
     vector = vector.to(flat.device)
     parts = flat.split(max(1, _BLOCK // max(flat.shape[1], 1)))
     return torch.cat([(part.float() @ vector).double() for part in parts])
-
-
-def _local(tensor: Tensor) -> Tensor:
-    return tensor.full_tensor() if hasattr(tensor, "full_tensor") else tensor
-
-
-def _equal_shards(tensor: Any) -> int:
-    """Return how many shards of a DTensor equal another one; 1 where all differ. All ranks must call this."""
-    from torch.distributed.tensor import DTensor, Replicate, Shard
-
-    local = tensor.to_local()
-    wide = local.double().flatten()
-    mark = torch.stack([wide.sum(), wide.square().sum(), wide.abs().max() if wide.numel() else wide.sum()])
-    placements = [Shard(0) if placement.is_shard() else Replicate() for placement in tensor.placements]
-    together = DTensor.from_local(mark[None], tensor.device_mesh, placements, run_check=False).full_tensor()
-    _, counts = torch.unique(together, dim=0, return_counts=True)
-    return int(counts.max()) if float(together[:, 1].max()) > 0 else 1

@@ -19,6 +19,7 @@ from goodinit.signals.judging.depth import (
     severity,
     trend,
 )
+from goodinit.signals.judging.recurring import severity_of_fading
 from goodinit.signals.probing.kinds import is_embedding, is_norm
 from goodinit.signals.probing.probe import Probe
 
@@ -250,11 +251,14 @@ def judge_information(probe: Probe) -> tuple[Finding, ...]:
         return ()
     layer = line[begin]
     why = "its weight is all zeros" if layer.name in _zeroed(probe) else "the rest is biases or a constant"
+    fading = _fading(probe, line[max(begin - 1, 0) : begin + 1])
+    if fading is not None:
+        why = f"the memory of '{fading.name}' fades, so that its end depends on its last steps only"
     return (
         Finding(
             code="GI108",
             title="Input forgotten",
-            severity="error",
+            severity="error" if fading is None else severity_of_fading(fading),
             where=(layer.name, line[-1].name),
             measure="share of the second moment that differs between samples, last layer over first",
             effect=kept[-1],
@@ -265,6 +269,15 @@ def judge_information(probe: Probe) -> tuple[Finding, ...]:
             cure=travel_cure(probe),
         ),
     )
+
+
+def _fading(probe: Probe, around: Sequence[LayerSignal]) -> LayerSignal | None:
+    """Return the recurrent layer among these whose end no longer depends on its beginning."""
+    names = {layer.name for layer in around}
+    for layer in probe.layers:
+        if layer.name in names and layer.memory and min(layer.memory) < _LOST**2 * layer.memory[-1]:
+            return layer
+    return None
 
 
 def _zeroed(probe: Probe) -> set[str]:

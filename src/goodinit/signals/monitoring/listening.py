@@ -19,8 +19,9 @@ from goodinit.records import LayerStep
 from goodinit.signals.monitoring.quick import alive_units, fetched, rounded, squared_norm
 from goodinit.signals.probing.kinds import cuts_to_zero, saturated, unit_dimension
 from goodinit.signals.probing.recorder import recorded_modules
+from goodinit.signals.probing.sharded import local
 
-__all__ = ["Listener", "compiled_modules", "local", "short"]
+__all__ = ["Listener", "compiled_modules", "short"]
 
 # Calls of one module within one pass that are measured: a loop over time steps has thousands.
 _MOST_CALLS = 64
@@ -249,9 +250,10 @@ class _Back:
     def __init__(self, listener: Listener, current: _Pass, call: _Call) -> None:
         self._listener, self._current, self._call = weakref.ref(listener), current, call
 
-    def __call__(self, gradient: torch.Tensor) -> None:
+    def __call__(self, gradient: torch.Tensor | None) -> None:
         listener = self._listener()
-        if listener is not None:
+        # An LSTM whose output nothing reads, only its last state, gives that output no gradient.
+        if listener is not None and gradient is not None:
             _guarded(listener, listener._back, self._current, self._call, gradient)
 
 
@@ -268,11 +270,6 @@ def _guarded(listener: Listener, run: Callable[..., Any], *arguments: Any) -> An
 def short(error: Exception) -> str:
     """Return an error as one short line."""
     return f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
-
-
-def local(tensor: torch.Tensor) -> torch.Tensor:
-    """Return this process's part of a sharded tensor; any other as it is."""
-    return tensor.to_local() if hasattr(tensor, "to_local") else tensor
 
 
 def compiled_modules(model: nn.Module) -> set[nn.Module]:

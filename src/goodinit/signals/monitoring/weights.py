@@ -10,9 +10,9 @@ import torch
 from torch import nn
 
 from goodinit.records import ParameterStep
-from goodinit.signals.monitoring.listening import local
 from goodinit.signals.monitoring.quick import fetched, rounded, squared_norm
 from goodinit.signals.monitoring.sketch import sketch
+from goodinit.signals.probing.sharded import local
 
 __all__ = ["Sketches", "overall", "parameter_steps", "sketches"]
 

@@ -6,6 +6,7 @@ import torch
 
 from goodinit.records import AttentionSignal
 from goodinit.signals.probing.sampling import spaced
+from goodinit.signals.probing.sharded import local
 
 __all__ = ["attention_signal", "from_projections", "from_weights"]
 
@@ -78,7 +79,7 @@ def _four(tensor: torch.Tensor) -> torch.Tensor:
     """Return a view of shape (samples, heads, rows, columns)."""
     while tensor.ndim < 4:
         tensor = tensor.unsqueeze(0)
-    return tensor.detach().flatten(0, -4)
+    return local(tensor).detach().flatten(0, -4)
 
 
 def _totals(logits: torch.Tensor) -> torch.Tensor:

@@ -12,15 +12,14 @@ from torch import nn
 from goodinit.signals.probing.alike import cosine, gram, rank, varying_from
 from goodinit.signals.probing.kinds import cuts_to_zero, saturated
 from goodinit.signals.probing.moments import BLOCK, NONFINITE, in_range, merged, sums
-from goodinit.signals.probing.sampling import sample, spaced
+from goodinit.signals.probing.sampling import KEPT, sample, spaced
+from goodinit.signals.probing.sharded import whole
 
 __all__ = ["Vectors", "fetch", "measure_gradient", "measure_output", "measuring", "merge"]
 
 # Named float64 vectors. All but "sums" and "sample" are totals, so that batches are merged by adding.
 Vectors: TypeAlias = dict[str, torch.Tensor]
 
-# Units and time steps kept one by one.
-_SINGLE = 64
 # Batches whose samples are kept for a histogram.
 _HISTOGRAM_BATCHES = 16
 
@@ -53,8 +52,8 @@ def measure_output(
         samples: the dimension of samples.
         steps: the dimension of time, where single steps are wanted.
     """
+    tensor = whole(tensor.detach())
     found: Vectors = {"sums": sums(tensor), "sample": sample(tensor)}
-    tensor = tensor.detach()
     if not _plain(tensor):
         return found
     if cuts_to_zero(kind):
@@ -85,8 +84,8 @@ def measure_output(
 
 def measure_gradient(tensor: torch.Tensor, axis: int, steps: int | None = None) -> Vectors:
     """Measure the gradient that reached an output."""
+    tensor = whole(tensor.detach())
     found: Vectors = {"sums": sums(tensor), "sample": sample(tensor)}
-    tensor = tensor.detach()
     values = _squarable(tensor, found["sums"]) if _plain(tensor) else None
     if values is not None:
         found["units"] = _by_place(values, axis)
@@ -112,10 +111,10 @@ def _squarable(tensor: torch.Tensor, found: torch.Tensor) -> torch.Tensor | None
 
 def _by_place(values: torch.Tensor, axis: int) -> torch.Tensor:
     """Return (elements each, Σx² of at most 64 evenly spaced places along a dimension)."""
-    places = spaced(values.shape[axis], _SINGLE)
+    places = spaced(values.shape[axis], KEPT)
     if axis == values.ndim - 1:
         kept = values.reshape(-1, values.shape[axis])[:, places]
-        parts = [part.double().square().sum(dim=0) for part in kept.split(BLOCK // _SINGLE)]
+        parts = [part.double().square().sum(dim=0) for part in kept.split(BLOCK // KEPT)]
     else:
         outer, inner = values.shape[:axis].numel(), values.shape[axis + 1 :].numel()
         kept = values.reshape(outer, values.shape[axis], inner)[:, places]

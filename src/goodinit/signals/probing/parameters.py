@@ -14,6 +14,7 @@ from goodinit.signals.probing.measuring import Vectors, fetch, measuring, merge
 from goodinit.signals.probing.moments import LARGEST, as_moments, share_of_small, share_of_zeros, sums
 from goodinit.signals.probing.recorder import canonical
 from goodinit.signals.probing.sampling import histogram, sample, sampled_small
+from goodinit.signals.probing.sharded import whole
 
 __all__ = ["ParameterTallies", "effective_depth"]
 
@@ -73,6 +74,7 @@ class ParameterTallies:
 
 def _measure(tensor: torch.Tensor, counts: bool) -> Vectors:
     with measuring(tensor.device):
+        tensor = whole(tensor)
         return {"sums": sums(tensor, counts=counts), "sample": sample(tensor)}
 
 

@@ -187,6 +187,8 @@ class _Passes:
     def __init__(self, model: nn.Module, loss: Callable[..., Any] | None, seed: int) -> None:
         self.model, self.loss, self.seed = model, loss, seed
         self.layers, self.parameters = Tallies(), ParameterTallies(model)
+        # As they are between passes: FSDP puts others in their place while the model runs.
+        self.trainable = [p for p in model.parameters() if p.requires_grad]
         self.structure: set[str] = set()
         self.losses: list[float | None] = []
         self.entered: Vectors = {}
@@ -205,7 +207,9 @@ class _Passes:
             # From here on only the graph holds activations, and it lets go of them as it is used up.
             del output
             recorder.remember()
-            gradients = _backward(self.model, chosen, entries)
+            inside = [recorder.gathered.get(id(p), p) for p in self.trainable]
+            found = _backward(self.model, chosen, [*inside, *entries])
+            gradients = {id(p): g for p, g in zip(self.trainable, found, strict=False)}
             self.layers.absorb(recorder)
         finally:
             recorder.close()
@@ -315,18 +319,15 @@ def _plain(values: Any) -> tuple[Any, list[torch.Tensor]]:
 
 
 def _backward(
-    model: nn.Module, chosen: Objective, entries: list[torch.Tensor]
-) -> dict[int, torch.Tensor | None]:
-    """Return each trainable parameter's gradient by the parameter's id, touching no `.grad`."""
-    trainable = [p for p in model.parameters() if p.requires_grad]
-    wanted = [*trainable, *entries]
+    model: nn.Module, chosen: Objective, wanted: list[torch.Tensor]
+) -> tuple[torch.Tensor | None, ...]:
+    """Return the gradients of these tensors, touching no `.grad`."""
     if not chosen.roots or not wanted:
-        return {}
+        return ()
     try:
-        found = torch.autograd.grad(chosen.roots, wanted, chosen.cotangents, allow_unused=True)
+        return torch.autograd.grad(chosen.roots, wanted, chosen.cotangents, allow_unused=True)
     except RuntimeError as error:
         raise ExampleError(
             f"the backward pass of {type(model).__name__} failed: {in_words(error)}. If a layer overwrites "
             "in place what its gradient needs, or uses reentrant checkpointing, turn that off to check it"
         ) from error
-    return {id(p): g for p, g in zip(trainable, found[: len(trainable)], strict=True)}

@@ -17,6 +17,7 @@ from goodinit.signals.probing.kinds import cuts_to_zero, saturates, unit_dimensi
 from goodinit.signals.probing.measuring import Vectors, measure_gradient, measure_output, measuring
 from goodinit.signals.probing.operations import Operations
 from goodinit.signals.probing.recurrence import is_cell, memory_of_calls, memory_of_layer, time_dimension
+from goodinit.signals.probing.sharded import is_sharded, local
 
 __all__ = ["Attention", "Call", "Recorder", "canonical", "recorded_modules"]
 
@@ -109,11 +110,17 @@ class Recorder:
     _cells: dict[str, list[tuple[Call, torch.Tensor]]] = field(default_factory=dict)
     _handles: list[RemovableHandle] = field(default_factory=list)
     _listening: bool = True
+    # What FSDP puts in a parameter's place while its module runs, by the parameter's id.
+    gathered: dict[int, torch.Tensor] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self._layers = recorded_modules(self.model)
         self._names = {module: canonical(name) for name, module in self.model.named_modules()}
         self._parameters = {id(p): canonical(name) for name, p in self.model.named_parameters()}
+        self._sharded = {
+            module: {leaf: p for leaf, p in module._parameters.items() if p is not None and is_sharded(p)}
+            for module in self._names
+        }
         leaves = {module for module in self._layers if not any(True for _ in _inner(module))}
         # Torch's own layers are recorded as a whole, and of leaves without parameters only the attention.
         own = {module for module in self._layers if type(module).__module__.startswith("torch.nn")}
@@ -165,6 +172,11 @@ class Recorder:
 
     def _enter(self, module: nn.Module, args: Any) -> None:
         self._stack.append(_Frame(module, self._parametric))
+        for leaf, shard in self._sharded[module].items():
+            there = module._parameters.get(leaf)
+            if there is not None and there is not shard:
+                self.gathered[id(shard)] = there
+                self._parameters[id(there)] = self._parameters[id(shard)]
 
     def _leave(self, name: str | None) -> Callable[[nn.Module, Any, Any], None]:
         def hook(module: nn.Module, args: Any, output: Any) -> None:
@@ -321,9 +333,11 @@ class Recorder:
         self._measured[tensor] = (state, forward, fresh)
         return forward, fresh, False
 
-    def _receive(self, backward: Vectors, axis: int, steps: int | None) -> Callable[[torch.Tensor], None]:
-        def hook(gradient: torch.Tensor) -> None:
-            if self._listening:
+    def _receive(self, backward: Vectors, axis: int, steps: int | None) -> Callable[[Any], None]:
+        def hook(gradient: torch.Tensor | None) -> None:
+            # Of an output that nothing reads, an operation with several outputs gets none (an LSTM's, where
+            # the model reads its last state).
+            if self._listening and gradient is not None:
                 with measuring(gradient.device):
                     backward.update(measure_gradient(gradient, axis, steps))
 
@@ -340,7 +354,7 @@ def _bad_inputs(args: Any, output: torch.Tensor, found: torch.Tensor) -> torch.T
     On the CPU they are looked at only where the output holds one; elsewhere to know that
     would mean to wait for the device.
     """
-    given = [tensor for _, tensor in floating(args) if tensor is not output]
+    given = [local(tensor) for _, tensor in floating(args) if tensor is not output]
     bad = found.new_zeros(())
     if output.device.type == "cpu" and not found[1]:
         return bad

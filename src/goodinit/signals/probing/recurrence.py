@@ -8,11 +8,9 @@ import torch
 from torch import nn
 
 from goodinit.signals.probing.measuring import measuring
-from goodinit.signals.probing.sampling import spaced
+from goodinit.signals.probing.sampling import KEPT, spaced
 
 __all__ = ["is_cell", "memory_of_calls", "memory_of_layer", "time_dimension"]
-
-_STEPS = 64
 
 
 def is_cell(module: nn.Module) -> bool:
@@ -43,7 +41,7 @@ def memory_of_layer(module: nn.RNNBase, given: torch.Tensor, output: torch.Tenso
         return None
     with measuring(found[0].device):
         lines = found[0].movedim(time, 0)
-        return lines[spaced(len(lines), _STEPS)].double().square().flatten(1).mean(dim=1)
+        return lines[spaced(len(lines), KEPT)].double().square().flatten(1).mean(dim=1)
 
 
 def memory_of_calls(outputs: Sequence[torch.Tensor]) -> torch.Tensor | None:
@@ -51,7 +49,7 @@ def memory_of_calls(outputs: Sequence[torch.Tensor]) -> torch.Tensor | None:
     if len(outputs) < 2 or not outputs[-1].requires_grad:
         return None
     last = outputs[-1]
-    earlier = [output for output in list(outputs)[spaced(len(outputs), _STEPS)][:-1] if output.requires_grad]
+    earlier = [output for output in list(outputs)[spaced(len(outputs), KEPT)][:-1] if output.requires_grad]
     found = _pull(last, earlier) if earlier else None
     reached = [gradient for gradient in found or () if gradient is not None]
     if not reached:

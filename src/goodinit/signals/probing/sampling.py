@@ -10,8 +10,10 @@ import torch
 from goodinit.records import Histogram
 from goodinit.signals.probing.moments import flat_real
 
-__all__ = ["histogram", "sample", "sampled_small", "spaced"]
+__all__ = ["KEPT", "histogram", "sample", "sampled_small", "spaced"]
 
+# Units and time steps kept one by one.
+KEPT = 64
 # 2,048 values put 2 % on the height of a bin that holds a tenth of them.
 _SAMPLED, _BINS = 2048, 48
 
