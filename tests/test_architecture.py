@@ -33,11 +33,11 @@ MAY_IMPORT: dict[str, frozenset[str]] = {
     "recipes": frozenset({"initializers", "graph"}),
     "plans": frozenset({"recipes", "initializers", "graph", "rng"}),
     "signals": frozenset({"theory", "graph"}),
-    "compare": frozenset({"plans", "signals"}),
+    "comparing": frozenset({"plans", "signals"}),
     "lab": frozenset(
         {
             "goodinit",
-            "compare",
+            "comparing",
             "signals",
             "plans",
             "recipes",
@@ -60,9 +60,12 @@ EXCEPTIONS: dict[tuple[str, str], str] = {
     ("records", "report"): "showing a record hands it to the room that draws, inside the method",
     ("init", "rng"): "a drop-in call turns one draw of torch's generator into a key and fills with it",
     ("recipes", "theory"): "auto is theory applied to a traced graph: moments and operating points",
+    ("comparing", "rng"): "the order of batches and the start of a build have keys, as parameters have",
     ("init", "theory"): "calculate_gain asks for gains that torch does not know",
 }
 LAZY_ONLY = frozenset({("records", "report")})
+# Modules written in another package's language: nobody imports them before a function asks for that package.
+ON_DEMAND = {"rng/gpu_arithmetic.py": "triton", "rng/gpu_kernel.py": "triton"}
 
 
 @dataclass(frozen=True)
@@ -162,16 +165,23 @@ def violations(package: Path) -> list[str]:
 def undeclared(package: Path, required: frozenset[str]) -> list[str]:
     """Imports that run when a module loads, of packages that installing goodinit does not bring.
 
-    A module of `integrations` is loaded by those who use the package that it is named for.
+    A module of `integrations` is loaded by those who use the package that it is named for, and those of
+    `ON_DEMAND` inside functions alone.
     """
+    late = {f"goodinit.{path.removesuffix('.py').replace('/', '.')}" for path in ON_DEMAND}
     known = required | sys.stdlib_module_names | {"goodinit"}
     found = []
     for path in sorted(package.rglob("*.py")):
         partner = {path.stem.removesuffix("_plugin")} if path.parent.name == "integrations" else set()
+        own = ON_DEMAND.get(path.relative_to(package).as_posix())
         found += [
             f"{item.file}:{item.line}: {item.module} is no dependency; import it where it is used"
             for item in imports_of(path, package)
-            if not item.lazy and item.module.split(".")[0] not in known | partner
+            if not item.lazy
+            and (
+                item.module.split(".")[0] not in known | partner | {own}
+                or (own is None and any(item.module.startswith(module) for module in late))
+            )
         ]
     return found
 
@@ -310,9 +320,14 @@ def test_a_planted_optional_dependency_at_module_level_is_caught(tree: Path) -> 
     (tree / "theory" / "wrong.py").write_text("from sklearn import datasets\n")
     (tree / "integrations").mkdir(exist_ok=True)
     (tree / "integrations" / "lightning.py").write_text("import lightning\nimport wandb\n")
+    (tree / "rng" / "gpu_kernel.py").write_text("import triton\nfrom goodinit.rng.gpu_arithmetic import f\n")
+    (tree / "rng" / "gpu.py").write_text(
+        "from goodinit.rng.gpu_kernel import f\ndef g():\n    from goodinit.rng.gpu_kernel import f\n"
+    )
     found = sorted(undeclared(tree, required_packages()), reverse=True)
-    assert len(found) == 2
-    assert found[1].startswith("goodinit/integrations/lightning.py:2: wandb")
+    assert len(found) == 3
+    assert found[2].startswith("goodinit/integrations/lightning.py:2: wandb")
+    assert found[1].startswith("goodinit/rng/gpu.py:1: goodinit.rng.gpu_kernel.f")
     assert found[0].startswith("goodinit/theory/wrong.py:1: sklearn.datasets")
 
 

@@ -16,11 +16,13 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from goodinit import (
+        comparing,
         errors,
         graph,
         init,
         initializers,
         integrations,
+        lab,
         plans,
         recipes,
         records,
@@ -29,11 +31,12 @@ if TYPE_CHECKING:
         signals,
         theory,
     )
+    from goodinit.comparing.compare import compare
     from goodinit.errors import GoodinitError
     from goodinit.graph import trace
     from goodinit.plans import Plan, fill_
     from goodinit.plans.build import initialize, plan
-    from goodinit.records import Report
+    from goodinit.records import Comparison, Report
     from goodinit.signals import Monitor, check, diagnose, probe
     from goodinit.signals.coordinates import coordinate_check
     from goodinit.signals.jacobians.jacobian import jacobian_spectrum
@@ -41,12 +44,15 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 __all__ = [
+    "Comparison",
     "GoodinitError",
     "Monitor",
     "Plan",
     "Report",
     "__version__",
     "check",
+    "compare",
+    "comparing",
     "coordinate_check",
     "diagnose",
     "errors",
@@ -57,6 +63,7 @@ __all__ = [
     "initializers",
     "integrations",
     "jacobian_spectrum",
+    "lab",
     "plan",
     "plans",
     "probe",
@@ -72,11 +79,13 @@ __all__ = [
 # Public name -> the module that offers it; a name that is absent here is a submodule.
 # `plan` comes from where it is defined: mypy takes its re-export by `goodinit.plans` for a redefinition.
 _HOME = {
+    "Comparison": "goodinit.records",
     "GoodinitError": "goodinit.errors",
     "Monitor": "goodinit.signals",
     "Plan": "goodinit.plans",
     "Report": "goodinit.records",
     "check": "goodinit.signals",
+    "compare": "goodinit.comparing.compare",
     "coordinate_check": "goodinit.signals.coordinates",
     "diagnose": "goodinit.signals",
     "fill_": "goodinit.plans",

@@ -11,7 +11,9 @@ import click
 import goodinit
 from goodinit.cli.apply import apply
 from goodinit.cli.check import check
+from goodinit.cli.compare import compare
 from goodinit.cli.diff import diff
+from goodinit.cli.lab import lab
 from goodinit.cli.plan import plan
 from goodinit.cli.recipes import recipes
 from goodinit.cli.settings import Settings
@@ -51,6 +53,8 @@ Examples:
   goodinit plan models.py:build --example 64x3x32x32
   goodinit apply models.py:build --seed 7 --out w.safetensors
   goodinit verify models.py:build --weights w.safetensors --seed 7
+  goodinit compare models.py:build --data digits --lr 0.1 --steps 500
+  goodinit lab run sigmoid-vanishes       an experiment, with its answer
 
 \b
 Exit codes: 0 fine, 1 findings or a mismatch, 2 bad use, 3 a bug in goodinit.
@@ -73,7 +77,7 @@ def goodinit_command(context: click.Context) -> int:
     return 0
 
 
-for _command in (check, plan, apply, verify, diff, recipes):
+for _command in (check, plan, apply, verify, diff, compare, lab, recipes):
     goodinit_command.add_command(_command)
 
 

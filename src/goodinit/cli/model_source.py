@@ -27,7 +27,7 @@ _FORMS = (
 )
 
 
-def load_model(source: str, *, seed: int = 0) -> nn.Module:
+def load_model(source: str, *, seed: int | None = 0) -> nn.Module:
     """Return the model that a source names, built with every random generator seeded.
 
     Args:
@@ -35,7 +35,7 @@ def load_model(source: str, *, seed: int = 0) -> nn.Module:
             ``transformers:<model type or config.json>`` or ``timm:<name>``. The callable
             takes no arguments and returns a module; a `torch.nn.Module` instance, or a
             class of them, will do too.
-        seed: of `random`, NumPy and torch while the model is built.
+        seed: of `random`, NumPy and torch while the model is built; None leaves them as they are.
 
     Raises:
         ModelSourceError: if it names nothing usable; the message says which part and why.
@@ -45,9 +45,10 @@ def load_model(source: str, *, seed: int = 0) -> nn.Module:
     import numpy as np
     import torch
 
-    random.seed(seed)
-    np.random.seed(seed % 2**32)  # NumPy's global generator takes 32 bits
-    torch.manual_seed(seed)
+    if seed is not None:
+        random.seed(seed)
+        np.random.seed(seed % 2**32)  # NumPy's global generator takes 32 bits
+        torch.manual_seed(seed)
     library, _, name = source.partition(":")
     if library in ("transformers", "timm"):
         from goodinit.cli import libraries

@@ -1,0 +1,154 @@
+"""One training step of one member, as a function of tensors and as a graph of ATen operations."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from typing import Any
+
+import torch
+from torch import nn
+from torch.func import functional_call, functionalize, grad_and_value
+from torch.fx import GraphModule
+from torch.fx.experimental.proxy_tensor import make_fx
+
+from goodinit.comparing.members import Layout
+from goodinit.comparing.objectives import Objective
+from goodinit.comparing.optimizers import Optimizer
+
+__all__ = ["NotStackable", "one_step", "plain_kernels", "traced"]
+
+aten = torch.ops.aten
+functorch: Any = torch._C._functorch
+
+# Beyond torch's core set: these come apart into arithmetic, so that engines need to know fewer operations.
+_APART = [
+    aten.native_layer_norm,
+    aten.native_group_norm,
+    aten._native_batch_norm_legit_functional,
+    aten.native_batch_norm,
+    aten.gelu,
+    aten._softmax,
+    aten._log_softmax,
+    aten.embedding,
+    aten.addmm,
+    aten.baddbmm,
+    aten.leaky_relu,
+    aten.leaky_relu_backward,
+    aten.elu,
+    aten.elu_backward,
+    aten.hardtanh,
+    aten.hardtanh_backward,
+]
+
+
+class NotStackable(Exception):  # noqa: N818  (it is no error: another engine takes over)
+    """Says why members of this model cannot be trained together."""
+
+
+@contextmanager
+def plain_kernels() -> Iterator[None]:
+    """Keep torch from choosing fused kernels that its transforms cannot take apart."""
+    from torch.nn.attention import SDPBackend, sdpa_kernel
+
+    with ExitStack() as stack:
+        # `torch.backends.mkldnn.flags` does the same, and warns of settings that it does not change.
+        stack.callback(torch._C._set_mkldnn_enabled, torch._C._get_mkldnn_enabled())
+        torch._C._set_mkldnn_enabled(False)
+        stack.enter_context(sdpa_kernel(SDPBackend.MATH))
+        fast = torch.backends.mha.get_fastpath_enabled()
+        stack.callback(torch.backends.mha.set_fastpath_enabled, fast)
+        torch.backends.mha.set_fastpath_enabled(False)
+        # Some rare operations are done member by member, which is slow and nothing to warn of.
+        stack.callback(functorch._set_vmap_fallback_warning_enabled, True)
+        functorch._set_vmap_fallback_warning_enabled(False)
+        stack.enter_context(warnings.catch_warnings())
+        warnings.simplefilter("ignore")
+        yield
+
+
+def one_step(
+    model: nn.Module, loss: Objective, optimizer: Optimizer, layout: Layout
+) -> Callable[..., list[torch.Tensor]]:
+    """Return a function (*state, *scalars, x, y) -> [*state, loss] that changes nothing it is given."""
+    count = len(layout.trained) + len(layout.kept) + len(layout.slots) * len(layout.trained)
+
+    def objective(
+        trained: dict[str, torch.Tensor], kept: dict[str, torch.Tensor], x: torch.Tensor, y: torch.Tensor
+    ) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
+        # The forward pass may write into buffers (batch norm's statistics): into copies of them.
+        kept = {name: value.clone() for name, value in kept.items()}
+        output = functional_call(model, {**trained, **kept}, (x,))
+        return loss(output, y).reshape(()), kept
+
+    def step(*flat: torch.Tensor) -> list[torch.Tensor]:
+        trained, kept, slots = layout.split(flat[:count])
+        scalars, (x, y) = flat[count:-2], flat[-2:]
+        gradients, (value, after) = grad_and_value(objective, has_aux=True)(
+            dict(zip(layout.trained, trained, strict=True)), dict(zip(layout.kept, kept, strict=True)), x, y
+        )
+        moved: list[torch.Tensor] = []
+        states: list[list[torch.Tensor]] = [[] for _ in slots]
+        for index, name in enumerate(layout.trained):
+            parameter, new = optimizer.update(
+                trained[index], gradients[name], [slot[index] for slot in slots], scalars
+            )
+            moved.append(parameter)
+            for slot, tensor in zip(states, new, strict=True):
+                slot.append(tensor)
+        return [*moved, *after.values(), *(tensor for slot in states for tensor in slot), value]
+
+    return step
+
+
+def traced(function: Callable[..., object], inputs: Sequence[torch.Tensor]) -> GraphModule:
+    """Return the operations that a function does on tensors of these shapes; none writes into a tensor.
+
+    Raises:
+        NotStackable: if what it does depends on values, on a random stream, or on something unseen.
+    """
+    from torch._decomp import core_aten_decompositions, get_decompositions
+
+    table = {**core_aten_decompositions(), **get_decompositions(_APART)}
+    with torch.random.fork_rng(devices=[]), plain_kernels():
+        try:
+            first, second = (
+                make_fx(functionalize(function), decomposition_table=table)(*inputs) for _ in range(2)
+            )
+            if any(_writes(node.target) for node in first.graph.nodes):
+                # Batch norm comes apart into writes into its buffers, which a second pass removes.
+                first, second = (make_fx(functionalize(graph))(*inputs) for graph in (first, second))
+        except Exception as error:
+            raise NotStackable(_reason(error)) from error
+    for graph in (first, second):
+        graph.graph.eliminate_dead_code()
+        graph.recompile()
+    random = _random_operation(first)
+    if random:
+        raise NotStackable(f"it draws random numbers while it trains ({random})")
+    if first.code != second.code:
+        raise NotStackable("its forward pass does not do the same twice")
+    return first
+
+
+def _writes(target: object) -> bool:
+    schema = getattr(target, "_schema", None)
+    return schema is not None and schema.is_mutable
+
+
+def _reason(error: Exception) -> str:
+    """Return why tracing failed, in a line."""
+    text = " ".join(str(error).split())
+    if "tracing tensor" in text or "data-dependent" in text or "Cannot cast" in text or ".item()" in text:
+        return "its control flow or its shapes depend on values"
+    return f"torch cannot trace its step ({type(error).__name__}: {text[:160]})"
+
+
+def _random_operation(graph: GraphModule) -> str | None:
+    """Return the name of an operation that draws random numbers, if there is one."""
+    for node in graph.graph.nodes:
+        tags = getattr(node.target, "tags", ())
+        if torch.Tag.nondeterministic_seeded in tags:
+            return str(node.target).removesuffix(".default")
+    return None

@@ -1,0 +1,199 @@
+"""What is refused before training starts, and which engine is taken."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import partial
+
+import torch
+
+from goodinit.comparing.chunk import advancing
+from goodinit.comparing.engines.step import NotStackable
+from goodinit.comparing.evaluation import evaluate
+from goodinit.comparing.members import Member, State, built, first_state, layout_of, planned
+from goodinit.comparing.preparing import prepared
+from goodinit.comparing.training import Training
+from goodinit.errors import ArgumentError, ExampleError, GoodinitError
+
+__all__ = ["ENGINES", "check_members", "choose_engine"]
+
+ENGINES = ("auto", "compiled", "stacked", "sequential")
+
+#: Steps from which compiling, a few seconds, pays: stacked steps of small models take milliseconds.
+WORTH_COMPILING = 500
+
+#: Largest difference of one step from plain PyTorch's, relative to the tensor's norm. Rounding of float32
+#: stays below 1e-5 on the models of the tests; a wrong gradient shows as more than 1e-2.
+AGREEMENT = 1e-3
+
+
+def check_members(training: Training, members: Sequence[Member]) -> None:
+    """Raise unless plans fit the model and the model, the loss and the metric fit the data.
+
+    Raises:
+        PlanMismatchError: if a plan is for another model; the message names the plan.
+        ExampleError: if the model rejects the data.
+        ArgumentError: if the loss or the metric rejects the model's output, or is no number.
+    """
+    seed = members[0].seed
+    for label, plan in training.plans.items():
+        try:
+            model = planned(training.build, plan, seed)
+        except GoodinitError as error:
+            raise type(error)(f"plan {label!r}: {error}") from error
+    if not layout_of(model, training.optimizer).trained:
+        raise ArgumentError(
+            "the model that build() returns has no trainable parameter: nothing can be compared"
+        )
+    size = min(training.batch_size, len(training.train[0]))
+    x, y = (tensor[:size] for tensor in training.train)
+    with torch.random.fork_rng(devices=[]):
+        try:
+            output = model(x)
+        except Exception as error:
+            raise ExampleError(
+                f"the model rejects the data: a batch of shape {tuple(x.shape)} and {x.dtype} raises "
+                f"{type(error).__name__}: {error}"
+            ) from error
+        if not isinstance(output, torch.Tensor):
+            raise ExampleError(
+                f"the model must return one tensor, found {type(output).__name__}: let build() wrap it"
+            )
+        _check_loss(training, output, y)
+        model.eval()
+        with torch.no_grad():
+            held_out = training.test[1]
+            value = _called("metric", training.metric, model(training.test[0]), held_out)
+    if isinstance(value, torch.Tensor) and value.numel() != 1:
+        raise ArgumentError(
+            f"metric {training.metric.name!r} must return one number, found shape {tuple(value.shape)}"
+        )
+    try:
+        float(value)  # type: ignore[arg-type]
+    except (TypeError, ValueError) as error:
+        raise ArgumentError(
+            f"metric {training.metric.name!r} must return one number, found {type(value).__name__}"
+        ) from error
+
+
+def _check_loss(training: Training, output: torch.Tensor, y: torch.Tensor) -> None:
+    value = _called("loss", training.loss, output, y)
+    name = training.loss.name
+    if not isinstance(value, torch.Tensor):
+        raise ArgumentError(f"loss {name!r} must return a tensor, found {type(value).__name__}")
+    if value.numel() != 1:
+        raise ArgumentError(
+            f"loss {name!r} must return one number, found shape {tuple(value.shape)}: take its mean"
+        )
+    if not value.is_floating_point() or not value.requires_grad:
+        raise ArgumentError(
+            f"loss {name!r} must be differentiable with respect to the model's output, found a "
+            f"{value.dtype} tensor that requires no gradient"
+        )
+
+
+def _called(what: str, function: object, output: torch.Tensor, target: torch.Tensor) -> object:
+    try:
+        return function(output, target)  # type: ignore[operator]
+    except GoodinitError as error:
+        raise type(error)(f"{what}: {error}") from error
+    except Exception as error:
+        raise ArgumentError(
+            f"{what} rejects an output of shape {tuple(output.shape)} and {output.dtype} with targets "
+            f"of shape {tuple(target.shape)} and {target.dtype}: {type(error).__name__}: {error}"
+        ) from error
+
+
+def choose_engine(
+    training: Training, members: Sequence[Member], asked: str
+) -> tuple[Training, tuple[str, ...]]:
+    """Return the training with the engine that takes it, and what to tell of the choice.
+
+    An engine is taken only if one step of it is one step of plain PyTorch, up to rounding.
+
+    Raises:
+        ArgumentError: if the engine that was asked for cannot take this training.
+    """
+    if asked == "sequential":
+        return training, ("members were trained one after another, as asked",)
+    notes = []
+    for engine in _candidates(training) if asked == "auto" else (asked,):
+        trial = replace(training, engine=engine)
+        try:
+            _agree(trial, members)
+        except NotStackable as reason:
+            if asked != "auto":
+                raise ArgumentError(f"engine={asked!r} cannot train this model: {reason}") from reason
+            notes.append(f"not {engine}: {reason}")
+            continue
+        return trial, (f"engine: {engine}", *notes)
+    return replace(training, engine="sequential"), (
+        "engine: sequential; members were trained one after another, with the same results",
+        *notes,
+    )
+
+
+def _candidates(training: Training) -> tuple[str, ...]:
+    """Return the engines to try, the fastest for so many steps first."""
+    return ("compiled", "stacked") if training.steps >= WORTH_COMPILING else ("stacked",)
+
+
+def _agree(training: Training, members: Sequence[Member]) -> None:
+    """Raise `NotStackable` unless a step and an evaluation of two members agree with plain PyTorch's."""
+    pair = (members[0], members[-1])
+    model = built(training.build, pair[0].seed)
+    layout = layout_of(model, training.optimizer)
+    state = first_state(training.build, training.plans, pair, layout)
+    plain = replace(training, engine="sequential")
+    expected, found = (
+        advancing(each, pair)([tensor.clone() for tensor in state], 0, 1) for each in (plain, training)
+    )
+    names = [
+        *layout.trained,
+        *layout.kept,
+        *(f"{slot} of {name}" for slot in layout.slots for name in layout.trained),
+    ]
+    # Adam's first step is the gradient's sign, which rounding decides where the gradient is tiny.
+    skipped = len(layout.trained) if training.optimizer.name != "sgd" else 0
+    name = _disagreement(names[skipped:], found[skipped:], expected[skipped:], state[skipped:])
+    if name is not None:
+        raise NotStackable(f"a step of it disagrees with plain PyTorch in {name}")
+    measure = partial(
+        evaluate, model, layout, state, training.loss, training.metric, training.train, training.test
+    )
+    try:
+        one, other = (measure(together=each, known=prepared(training).forwards) for each in (True, False))
+    except Exception as error:
+        text = " ".join(str(error).split())
+        raise NotStackable(f"torch.vmap cannot evaluate it ({text[:160]})") from error
+    if not all(
+        torch.allclose(getattr(one, field), getattr(other, field), AGREEMENT, equal_nan=True)
+        for field in ("train", "test")
+    ):
+        raise NotStackable("its evaluation disagrees with plain PyTorch's")
+
+
+def _disagreement(names: Sequence[str], found: State, expected: State, before: State) -> str | None:
+    """Return the name of a tensor whose change differs by more than rounding.
+
+    Changes are compared, since the values themselves hardly differ after one step. A gradient that is
+    zero but for rounding (of a bias before batch norm) is measured against the largest change.
+    """
+    floats = [index for index, tensor in enumerate(expected) if tensor.is_floating_point()]
+    for index, name in enumerate(names):
+        if index not in floats and not bool((found[index] == expected[index]).all()):
+            return name
+    for member in range(len(expected[0])):
+        changes = {at: (expected[at][member].double() - before[at][member].double()).norm() for at in floats}
+        largest = max(
+            (change for change in changes.values() if bool(change.isfinite())), default=torch.zeros(())
+        )
+        for at in floats:
+            if not bool(changes[at].isfinite()):
+                continue
+            apart = (found[at][member].double() - expected[at][member].double()).norm()
+            size = before[at][member].double().norm()
+            if not bool(apart <= AGREEMENT * changes[at] + 1e-5 * largest + 1e-6 * size):
+                return names[at]
+    return None
