@@ -10,7 +10,7 @@ JOBS ?= 2
 INSTALL := PIP_DISABLE_PIP_VERSION_CHECK=1 $(BIN)/python -m pip install --quiet
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check bench quality sanitize clean
+.PHONY: help setup demo test check bench lab quality sanitize fuzz clean
 .DELETE_ON_ERROR:
 
 help:  ## list the targets
@@ -44,9 +44,14 @@ check: $(STAMP)  ## formatter, linter, strict type checker, then the tests
 bench: $(STAMP)  ## run every script in benchmarks/ and keep its figures
 	@for script in benchmarks/[a-z]*.py; do echo "== $$script"; $(BIN)/python "$$script" || exit 1; done
 
+lab: $(STAMP)  ## every experiment at full size, then docs/lab.md and its pictures; interrupted, it goes on (an hour)
+	$(BIN)/goodinit lab all --size full --out out/lab
+	$(BIN)/python tools/lab_results.py out/lab
+
 quality: $(STAMP)  ## 1e9 draws of every law against its distribution, a million fills against NumPy (half an hour)
 	$(BIN)/python benchmarks/rng_quality.py
 	$(BIN)/python benchmarks/kernel_agreement.py
+	$(BIN)/python benchmarks/raw_words.py
 
 # The interpreter itself is not built with the sanitizers, so their runtime must come first; it leaks by design.
 sanitize: $(STAMP)  ## the kernel tests on a build with AddressSanitizer and UBSan
@@ -56,6 +61,9 @@ sanitize: $(STAMP)  ## the kernel tests on a build with AddressSanitizer and UBS
 	$(BIN)/ninja -C build/sanitize
 	LD_PRELOAD="$$(g++ -print-file-name=libasan.so) $$(g++ -print-file-name=libubsan.so)" ASAN_OPTIONS=detect_leaks=0 \
 	    $(BIN)/python tools/with_kernels.py build/sanitize tests/rng/test_native.py tests/rng/test_vectors.py -n 0
+
+fuzz: $(STAMP)  ## a coverage-guided fuzzer (clang) on the bindings, two minutes, sanitizers on
+	tools/fuzz.sh $(abspath $(BIN))/python build/fuzz 120
 
 clean:  ## remove what the other targets made, .venv included
 	rm -rf $(VENV) build dist out src/*.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -3,28 +3,38 @@
 A case is a law with parameters, a key, a stream, a dtype and a box of a global tensor in some memory
 layout; the boxes crowd around the places where something changes: the ends of Philox blocks and of the
 kernels' groups, the carry into the block number's high word, the end of the address space. What lies
-between the elements of a strided tensor must stay as it was.
+between the elements of a strided tensor must stay as it was. Cases come in groups of 64 that share
+law, parameters, key, stream and dtype, so that the reference draws all their blocks in one call.
 
-``python benchmarks/kernel_agreement.py [cases]`` (a million by default) writes
-``results/kernel_agreement.json``.
+``python benchmarks/kernel_agreement.py [cases] [seconds]`` goes on where the last run ended, for as many
+seconds (600 by default), until so many cases (a million) are done; figures so far are in
+``results/kernel_agreement.json``. Kernels that were built anew begin anew.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 import random
 import sys
 import time
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 from unittest import mock
 
+import numpy as np
 import torch
-from _machine import save
+from _machine import RESULTS, save
 
-from goodinit.rng import Region, fill_normal_, fill_truncated_normal_, fill_uniform_, native
+from goodinit.rng import ALGORITHM, Region, fill_normal_, fill_truncated_normal_, fill_uniform_, native
+from goodinit.rng.elementary import DOUBLE, SINGLE
+from goodinit.rng.laws import normal_blocks, uniform_blocks
+from goodinit.rng.truncated import truncated_blocks
+
+GROUP = 64
 
 FILLS = {"uniform": fill_uniform_, "normal": fill_normal_, "truncated_normal": fill_truncated_normal_}
 DTYPES = (torch.float32, torch.float64, torch.bfloat16, torch.float16)
@@ -57,10 +67,14 @@ class Case:
     order: tuple[int, ...]
     step: int
 
+    def tensor(self) -> tuple[torch.Tensor, torch.Tensor]:
+        """Fresh memory, and the tensor in it."""
+        memory = torch.zeros(self.memory, dtype=self.dtype)
+        return memory, memory.permute(self.order)[..., :: self.step] if self.order else memory
+
     def run(self) -> torch.Tensor:
         """Fill, and return the bytes of the whole memory."""
-        memory = torch.zeros(self.memory, dtype=self.dtype)
-        tensor = memory.permute(self.order)[..., :: self.step] if self.order else memory
+        memory, tensor = self.tensor()
         FILLS[self.law](tensor, self.key, *self.parameters, region=self.region, stream=self.stream)
         return memory.reshape(-1).view(torch.uint8)
 
@@ -89,6 +103,40 @@ def random_case(source: random.Random) -> Case:
     return Case(law, _parameters(law, source), key, stream, dtype, region, tuple(memory), order, step)
 
 
+def random_group(source: random.Random) -> list[Case]:
+    """Draw cases that differ in their boxes and layouts alone."""
+    first = random_case(source)
+    others = (random_case(source) for _ in range(GROUP - 1))
+    return [
+        first,
+        *(replace(first, region=c.region, memory=c.memory, order=c.order, step=c.step) for c in others),
+    ]
+
+
+def references(group: list[Case]) -> list[torch.Tensor]:
+    """The bytes that each case of a group must leave, from the specification of single elements."""
+    one = group[0]
+    precision = DOUBLE if one.dtype == torch.float64 else SINGLE
+    indices = [case.region.indices() for case in group]
+    joined = np.concatenate(indices)
+    blocks, place = np.unique(joined >> np.uint64(2), return_inverse=True)
+    if one.law == "uniform":
+        low, high = one.parameters
+        drawn = uniform_blocks(one.key, blocks, one.stream, precision, low, high - low, high)
+    elif one.law == "normal":
+        drawn = normal_blocks(one.key, blocks, one.stream, precision, *one.parameters)
+    else:
+        drawn = truncated_blocks(one.key, blocks, one.stream, precision, *one.parameters)
+    with np.errstate(over="ignore"):
+        flat = torch.from_numpy(drawn[(joined & np.uint64(3)).astype(np.intp), place]).to(one.dtype)
+    out = []
+    for case, values in zip(group, flat.split([len(i) for i in indices]), strict=True):
+        memory, tensor = case.tensor()
+        tensor.copy_(values.view(case.region.size))
+        out.append(memory.reshape(-1).view(torch.uint8))
+    return out
+
+
 def _parameters(law: str, source: random.Random) -> tuple[float, ...]:
     if law == "normal":
         return source.choice(
@@ -108,35 +156,44 @@ def values(case: Case, name: str | None) -> torch.Tensor:
         return case.run()
 
 
-def main(cases: int) -> dict[str, Any]:
-    """Run the cases; the exit status is 1 where a bit differs."""
+def main(cases: int, seconds: float) -> dict[str, Any]:
+    """Run groups until so many cases or seconds are done; each group has a seed of its own."""
     from goodinit import _kernels
 
     names = _kernels.instruction_sets()
-    source, wrong, laws = random.Random(6), Counter[str](), Counter[str]()
-    elements, began = 0, time.process_time()
-    for _ in range(cases):
-        case = random_case(source)
-        laws[f"{case.law} {str(case.dtype).removeprefix('torch.')}"] += 1
-        elements += case.region.numel
-        expected = values(case, None)
+    build = hashlib.blake2b(Path(_kernels.__file__).read_bytes(), digest_size=8).hexdigest()
+    about = {"algorithm": ALGORITHM, "instruction_sets": names, "kernels": build}
+    done: dict[str, Any] = {"cases": 0, "elements": 0, "cpu_seconds": 0.0, "differ": {}, "by_law": {}}
+    kept = RESULTS / "kernel_agreement.json"
+    if kept.is_file():
+        before = json.loads(kept.read_text(encoding="utf-8"))["figures"]
+        if {key: before.get(key) for key in about} == about:
+            done |= before
+    done |= about
+    differ, laws = Counter[str](done["differ"]), Counter[str](done["by_law"])
+    began, clock = time.monotonic(), time.process_time()
+    while done["cases"] < cases and time.monotonic() - began < seconds:
+        group = random_group(random.Random(done["cases"]))
+        laws[f"{group[0].law} {str(group[0].dtype).removeprefix('torch.')}"] += len(group)
+        expected = references(group)
         for name in names:
-            if not torch.equal(values(case, name), expected):
-                wrong[name] += 1
+            with mock.patch.object(native, "instruction_set", return_value=name):
+                wrong = [c for c, e in zip(group, expected, strict=True) if not torch.equal(c.run(), e)]
+            differ[name] += len(wrong)
+            for case in wrong:
                 print(f"{name}: {case}")
-    return {
-        "cases": cases,
-        "elements": elements,
-        "instruction_sets": names,
-        "cases_that_differ": {name: wrong[name] for name in names},
-        "cases_by_law": dict(sorted(laws.items())),
-        "cpu_seconds": round(time.process_time() - began),
-    }
+        done["cases"] += len(group)
+        done["elements"] += sum(case.region.numel for case in group)
+    done["cpu_seconds"] = round(done["cpu_seconds"] + time.process_time() - clock, 1)
+    return done | {"differ": {name: differ[name] for name in names}, "by_law": dict(sorted(laws.items()))}
 
 
 if __name__ == "__main__":
     torch.set_num_threads(1)
-    outcome = main(int(sys.argv[1]) if len(sys.argv) > 1 else 1_000_000)
+    wanted = int(float(sys.argv[1])) if len(sys.argv) > 1 else 1_000_000
+    outcome = main(wanted, float(sys.argv[2]) if len(sys.argv) > 2 else 600.0)
     print(json.dumps(outcome, indent=1))
+    if outcome["cases"] < wanted:
+        print(f"{outcome['cases']:,} of {wanted:,} cases so far: run it again to go on")
     save("kernel_agreement", outcome)
-    sys.exit(any(outcome["cases_that_differ"].values()))
+    sys.exit(any(outcome["differ"].values()))

@@ -9,6 +9,7 @@
 #if defined(__linux__)
 #include <cerrno>
 #include <fcntl.h>
+#include <sys/uio.h>
 #include <unistd.h>
 #endif
 
@@ -35,13 +36,20 @@ TruncationSide side(const std::vector<double>& s) {
   return {s[0], s[1], s[2], s[3]};
 }
 
-// Whether one byte can be written: the kernel says so instead of ending the process.
-bool writable(char* at) {
+// Whether the first and the last element can be written: the kernel says so instead of ending the process.
+// The bytes that are tried are about to be overwritten, whatever slices come before and after.
+bool writable(char* low, char* high) {
 #if defined(__linux__)
   static const int zero = open("/dev/zero", O_RDONLY | O_CLOEXEC);
-  return zero < 0 || read(zero, at, 1) >= 0 || errno != EFAULT;
+  // Memory is protected by pages, none of them smaller than 4096 bytes.
+  const bool one_page = reinterpret_cast<std::uintptr_t>(low) / 4096 == reinterpret_cast<std::uintptr_t>(high) / 4096;
+  const iovec bytes[] = {{low, 1}, {high, 1}};
+  const int count = one_page ? 1 : 2;
+  if (zero < 0) return true;
+  const ssize_t written = readv(zero, bytes, count);
+  return written == count || (written < 0 && errno != EFAULT);
 #else
-  (void)at;
+  (void)low, (void)high;
   return true;
 #endif
 }
@@ -52,14 +60,11 @@ char* address(const Box& box, std::int64_t position, std::int64_t item) {
   return box.data + offset * item;
 }
 
-// The bytes that are tried are about to be overwritten, whatever slices come before and after.
-bool writable(const Box& box, std::int64_t first, std::int64_t last, std::int64_t item) {
-  char* const low = address(box, first, item);
-  char* const high = address(box, last - 1, item);
-  // Memory is protected by pages, none of them smaller than 4096 bytes.
-  const bool one_page = reinterpret_cast<std::uintptr_t>(low) / 4096 == reinterpret_cast<std::uintptr_t>(high) / 4096;
-  return writable(low) && (one_page || writable(high));
-}
+constexpr const char* kReadOnly = "the tensor's memory cannot be written";
+// Fewer elements are written sooner than other Python threads could make use of the time.
+constexpr std::int64_t kReleaseFrom = 1 << 14;
+
+std::int64_t size_of(Type type) { return type == Type::float64 ? 8 : type == Type::float32 ? 4 : 2; }
 
 void fill_box(std::uintptr_t data, const std::string& type, std::vector<std::int64_t> size,
               std::vector<std::int64_t> stride, std::vector<std::uint64_t> global_stride, std::uint64_t start, std::int64_t first, std::int64_t last,
@@ -111,10 +116,38 @@ void fill_box(std::uintptr_t data, const std::string& type, std::vector<std::int
       p.left_count = left_count, p.left = side(left), p.right = side(right);
       break;
   }
-  const std::int64_t item = box.type == Type::float64 ? 8 : box.type == Type::float32 ? 4 : 2;
-  if (!writable(box, first, last, item)) throw ReadOnly("the tensor's memory cannot be written");
+  const std::int64_t item = size_of(box.type);
+  if (!writable(address(box, first, item), address(box, last - 1, item))) throw ReadOnly(kReadOnly);
   const nb::gil_scoped_release released;
   fill(box, draw, first, last, instruction_set, threads);
+}
+
+// The call of small tensors: a contiguous whole one, and few arguments to convert.
+void fill_whole(std::uintptr_t data, int type, std::int64_t count, int law, double a, double b, double c,
+                std::uint64_t key, std::uint32_t stream, const std::string& instruction_set, int threads) {
+  if (type < 0 || type > static_cast<int>(Type::float16)) throw std::invalid_argument("unknown type");
+  if (count < 0) throw std::invalid_argument("count must not be negative");
+  if (count == 0) return;
+  Draw draw{static_cast<Law>(law), {}, key, stream};
+  Parameters& p = draw.parameters;
+  switch (draw.law) {
+    case Law::uniform:
+      p.low = a, p.span = b, p.high = c;
+      break;
+    case Law::normal:
+      p.mean = a, p.std = b;
+      break;
+    default:
+      throw std::invalid_argument("this law has more than three numbers");
+  }
+  const Box box{reinterpret_cast<char*>(data), static_cast<Type>(type), {count}, {1}, {1}, 0};
+  if (!writable(box.data, box.data + (count - 1) * size_of(box.type))) throw ReadOnly(kReadOnly);
+  if (count < kReleaseFrom) {
+    fill(box, draw, 0, count, instruction_set, 1);
+    return;
+  }
+  const nb::gil_scoped_release released;
+  fill(box, draw, 0, count, instruction_set, threads);
 }
 
 }  // namespace
@@ -126,4 +159,5 @@ NB_MODULE(_kernels, m) {
         nb::arg("global_stride"), nb::arg("start"), nb::arg("first"), nb::arg("last"), nb::arg("law"), nb::arg("numbers"), nb::arg("left_count"),
         nb::arg("left"), nb::arg("right"), nb::arg("key"), nb::arg("stream"), nb::arg("instruction_set"),
         nb::arg("threads"), "Write a box of a global tensor; see goodinit.rng.native.");
+  m.def("fill_whole", &fill_whole, "Write a contiguous whole tensor; see goodinit.rng.native.");
 }

@@ -1,7 +1,7 @@
 #include "dispatch.hpp"
 
 #include <algorithm>
-#include <functional>
+#include <atomic>
 #include <stdexcept>
 #include <system_error>
 #include <thread>
@@ -28,24 +28,28 @@ struct InstructionSet {
   bool here;
 };
 
-std::vector<InstructionSet> built() {
-  std::vector<InstructionSet> sets;
+const std::vector<InstructionSet>& built() {
+  static const std::vector<InstructionSet> sets = [] {
+    std::vector<InstructionSet> found;
 #if defined(GOODINIT_X86)
-  __builtin_cpu_init();
-  const bool avx512 = __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512dq") &&
-                      __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl");
-  sets.push_back({"avx512", &avx512::fill, avx512});
-  // F16C has no name in GCC 12's table; every processor with AVX2 has it.
-  sets.push_back({"avx2", &avx2::fill, static_cast<bool>(__builtin_cpu_supports("avx2"))});
+    __builtin_cpu_init();
+    const bool avx512 = __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512dq") &&
+                        __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl");
+    found.push_back({"avx512", &avx512::fill, avx512});
+    // F16C has no name in GCC 12's table; every processor with AVX2 has it.
+    found.push_back({"avx2", &avx2::fill, static_cast<bool>(__builtin_cpu_supports("avx2"))});
 #endif
-  sets.push_back({"baseline", &baseline::fill, true});
+    found.push_back({"baseline", &baseline::fill, true});
+    return found;
+  }();
   return sets;
 }
 
 // A thread is worth its start from about this many elements on.
 constexpr std::int64_t kPerThread = 1 << 17;
-// Ranges begin at multiples of this, so that few blocks are drawn twice.
-constexpr std::int64_t kAlign = 1 << 10;
+// What a thread takes at a time: small enough that all end together even where one is held up, large
+// enough that its start costs nothing.
+constexpr std::int64_t kPiece = 1 << 16;
 
 }  // namespace
 
@@ -66,19 +70,20 @@ void fill(const Box& box, const Draw& draw, std::int64_t first, std::int64_t las
   const std::int64_t count = last - first;
   if (count <= 0) return;
   const std::int64_t wanted = std::clamp<std::int64_t>(count / kPerThread, 1, std::max(threads, 1));
-  const std::int64_t share = ((count + wanted - 1) / wanted + kAlign - 1) / kAlign * kAlign;
+  if (wanted == 1) return fill_range(box, draw, first, last);
 
+  std::atomic<std::int64_t> next{first};
+  const auto work = [&] {
+    for (std::int64_t low; (low = next.fetch_add(kPiece, std::memory_order_relaxed)) < last;)
+      fill_range(box, draw, low, std::min(low + kPiece, last));
+  };
   std::vector<std::thread> helpers;
-  const std::int64_t mine = first + std::min(share, count);
-  for (std::int64_t low = mine; low < last; low += share) {
-    const std::int64_t high = std::min(low + share, last);
-    try {
-      helpers.emplace_back(fill_range, std::cref(box), std::cref(draw), low, high);
-    } catch (const std::system_error&) {  // no thread to be had: this one does the work
-      fill_range(box, draw, low, high);
-    }
+  helpers.reserve(static_cast<std::size_t>(wanted - 1));
+  try {
+    for (std::int64_t n = 1; n < wanted; ++n) helpers.emplace_back(work);
+  } catch (const std::system_error&) {  // no more threads to be had: those here do the work
   }
-  fill_range(box, draw, first, mine);
+  work();
   for (auto& helper : helpers) helper.join();
 }
 

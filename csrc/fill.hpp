@@ -157,7 +157,7 @@ GOODINIT_INLINE void store_group(const Values& values, T* to) {
         _mm_storeu_si128(reinterpret_cast<__m128i*>(to), _mm256_cvtps_ph(bits<__m256>(part), 0));
 #endif
       } else {
-        for (int lane = 0; lane < lanes; ++lane) to[lane] = rounded<type>(part[lane]);
+        for (int lane = 0; lane < lanes; ++lane) store(to + lane, rounded<type>(part[lane]));
       }
       to += lanes;
     }
@@ -208,7 +208,7 @@ class Writer {
   void advance(std::uint64_t& index, std::int64_t& count, T*& to, std::int64_t by) const {
     index += static_cast<std::uint64_t>(by);
     count -= by;
-    to += by * stride_;
+    if (count > 0) to += by * stride_;  // behind the last element a stride may lead anywhere
   }
 
   // Writes groups from `block` on and returns how many: as far as the high word of the blocks stays.
@@ -236,7 +236,7 @@ class Writer {
   static GOODINIT_INLINE void put(const typename Group::Values& values, T* to, std::int64_t stride) {
     T flat[kGroup];
     store_group<type>(values, flat);
-    for (int i = 0; i < kGroup; ++i) to[i * stride] = flat[i];
+    for (int i = 0; i < kGroup; ++i) store(to + i * stride, flat[i]);
   }
 
   void flush() {
@@ -247,7 +247,7 @@ class Writer {
     T flat[kGroup];
     store_group<type>(group_.scattered(load_blocks(lanes)), flat);
     for (int i = 0; i < pending_; ++i)
-      for (int j = 0; j < pieces_[i].count; ++j) pieces_[i].to[j * stride_] = flat[4 * i + pieces_[i].from + j];
+      for (int j = 0; j < pieces_[i].count; ++j) store(pieces_[i].to + j * stride_, flat[4 * i + pieces_[i].from + j]);
     pending_ = 0;
   }
 

@@ -148,6 +148,34 @@ def addresses() -> dict[str, object]:
     return {"keys": keys, "words": cases}
 
 
+def reflected(gaussian: np.ndarray) -> np.ndarray:
+    """The orthogonal matrix of a tall Gaussian one, one reflection after the other, as haar.py states it."""
+    rows, columns = gaussian.shape
+    q, signs = np.eye(rows, columns, dtype=np.longdouble), np.ones(columns)
+    for k in reversed(range(columns)):
+        v = gaussian[k:, k].astype(np.longdouble)
+        signs[k] = -1.0 if v[0] < 0 else 1.0
+        v[0] += signs[k] * np.sqrt((v * v).sum())
+        q[k:] -= np.outer(2 * v / (v * v).sum(), v @ q[k:])
+    return q * -signs
+
+
+def orthogonal() -> list[dict[str, object]]:
+    """Small matrices, to the last bit of float64 where long double is wider."""
+    cases: list[dict[str, object]] = []
+    for shape in ((1, 1, 1), (1, 2, 2), (1, 5, 3), (1, 3, 5), (2, 4, 4)):
+        name, (count, rows, columns) = f"vectors.orthogonal.{shape}", shape
+        gaussian = torch.empty(shape, dtype=torch.float64)
+        fill_normal_(gaussian, derive_key(0, name), 0.0, 1.0)
+        tall = [m if rows >= columns else m.T for m in gaussian.numpy()]
+        matrices = [reflected(m) if rows >= columns else reflected(m).T for m in tall]
+        values = np.array(matrices).astype(np.float64).reshape(-1)
+        cases.append(
+            {"name": name, "shape": [count, rows, columns], "values": [x.hex() for x in values.tolist()]}
+        )
+    return cases
+
+
 def write(name: str, content: object) -> None:
     """Write one file, one short line for each list."""
     text = json.dumps({"algorithm": ALGORITHM, "content": content}, ensure_ascii=True, separators=(",", ":"))
@@ -160,6 +188,7 @@ def main() -> None:
     write("fills", fills())
     write("arithmetic", arithmetic())
     write("addresses", addresses())
+    write("orthogonal", orthogonal())
 
 
 if __name__ == "__main__":

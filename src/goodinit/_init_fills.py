@@ -9,15 +9,18 @@ its errors are its own), and the ``_no_grad_*`` functions that ``torch.nn.init``
 # inspect.signature compares annotations as objects.
 
 import math
+import threading
 import warnings
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch._subclasses import FakeTensor
+from torch.compiler import is_compiling
 
 from goodinit.errors import ArgumentError
 from goodinit.rng import derive_key, fill_normal_, fill_truncated_normal_, fill_uniform_
+from goodinit.rng.native import NORMAL, UNIFORM, common, write_common
 from goodinit.rng.truncated import FARTHEST_SIGMA
 
 #: Part of every key of the drop-in. It does not name the function: as in torch, the same
@@ -27,6 +30,9 @@ _NAME = "goodinit.init"
 # Powers of two without a zero or a sign, and two numbers in one element: no law fits either.
 # Older versions of torch lack them.
 _NO_DRAWS = [getattr(torch, name, None) for name in ("float8_e8m0fnu", "float4_e2m1fn_x2")]
+
+_scratch = threading.local()
+_CPU = torch.device("cpu")
 
 
 def gets_our_draws(tensor: Any) -> bool:
@@ -46,7 +52,12 @@ def gets_our_draws(tensor: Any) -> bool:
         and (tensor.is_floating_point() or tensor.is_complex())
         and tensor.dtype not in _NO_DRAWS
         and not (tensor.is_conj() or tensor.is_neg())
-        and not any(step == 0 and size > 1 for step, size in zip(tensor.stride(), tensor.shape, strict=True))
+        and (
+            tensor.is_contiguous()
+            or not any(
+                step == 0 and size > 1 for step, size in zip(tensor.stride(), tensor.shape, strict=True)
+            )
+        )
     )
 
 
@@ -56,8 +67,23 @@ def key_from(generator: torch.Generator | None, device: torch.device) -> int:
     Raises:
         RuntimeError: if the generator lives on another device; the words are torch's.
     """
-    draw = torch.empty((), dtype=torch.int64, device=device).random_(generator=generator)
+    if device == _CPU:
+        draw = _scratch_draw().random_(generator=generator)
+    else:
+        draw = torch.empty((), dtype=torch.int64, device=device).random_(generator=generator)
     return derive_key(int(draw.item()), _NAME)
+
+
+def _scratch_draw() -> Tensor:
+    """Return what this thread draws keys into, made once since making it takes as long as a small fill."""
+    try:
+        draw: Tensor = _scratch.draw
+    except AttributeError:
+        with torch.inference_mode(False):
+            draw = torch.empty((), dtype=torch.int64, device="cpu")
+        if type(draw) is Tensor:  # a mode may be active that makes others
+            _scratch.draw = draw
+    return draw
 
 
 def holds_nothing(tensor: Tensor) -> bool:
@@ -73,6 +99,16 @@ def check_by_torch(tensor: Tensor, method: str, *args: Any, **kwargs: Any) -> No
 
 
 def _no_grad_uniform_(tensor: Tensor, a: float, b: float, generator: torch.Generator | None = None) -> Tensor:
+    if (
+        generator is None
+        and not is_compiling()
+        and common(tensor, 0, 0, a, b)
+        and a <= b
+        # torch's own bounds, which are the dtype's.
+        and (tensor.dtype is torch.float32 or max(-a, b, b - a) <= 65504)
+    ):
+        key = derive_key(int(_scratch_draw().random_().item()), _NAME)
+        return write_common(tensor, key, 0, UNIFORM, a, b - a, b)
     with torch.no_grad():
         if not gets_our_draws(tensor):
             return tensor.uniform_(a, b, generator=generator)
@@ -98,6 +134,9 @@ def _no_grad_normal_(
     std: float,
     generator: torch.Generator | None = None,
 ) -> Tensor:
+    if generator is None and not is_compiling() and common(tensor, 0, 0, mean, std) and std >= 0:
+        key = derive_key(int(_scratch_draw().random_().item()), _NAME)
+        return write_common(tensor, key, 0, NORMAL, mean, std)
     with torch.no_grad():
         if not gets_our_draws(tensor):
             return tensor.normal_(mean, std, generator=generator)

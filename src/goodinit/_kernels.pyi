@@ -22,3 +22,17 @@ def fill_box(
     instruction_set: str,
     threads: int,
 ) -> None: ...
+def fill_whole(
+    data: int,
+    type: int,
+    count: int,
+    law: int,
+    a: float,
+    b: float,
+    c: float,
+    key: int,
+    stream: int,
+    instruction_set: str,
+    threads: int,
+    /,
+) -> None: ...

@@ -187,8 +187,31 @@ def test_read_only_memory_is_one_clear_error(tmp_path: Path) -> None:
         tensor = torch.frombuffer(view, dtype=torch.float32)
         with pytest.raises(TensorError, match="read-only: clone"):
             fill_normal_(tensor, 1, 0.0, 1.0)
+        with pytest.raises(TensorError, match="read-only: clone"):
+            general(fill_normal_, tensor[::2], 0.0, 1.0)
+        with pytest.raises(TensorError, match="read-only: clone"):
+            fill_normal_(tensor[:1], 1, 0.0, 1.0)
         del tensor
     assert path.read_bytes() == bytes(1 << 16)
+
+
+def general(fill: Any, tensor: torch.Tensor, *numbers: float, **where: Any) -> torch.Tensor:
+    """Fill by the path of all tensors: a callback keeps the common case out."""
+    return fill(tensor, 9, *numbers, progress=lambda count: None, **where)
+
+
+@pytest.mark.parametrize("dtype", DTYPES.values())
+@pytest.mark.parametrize(("law", "numbers"), [("normal", (0.5, 2)), ("uniform", (-1, 0.25))])
+def test_the_common_case_has_the_bits_of_the_general_one(
+    law: str, numbers: tuple[float, float], dtype: torch.dtype
+) -> None:
+    for count in (1, 7, 1000, 300_000):
+        tensor = torch.zeros(count, dtype=dtype)
+        assert native.common(tensor, 9, 3, *numbers)
+        with mock.patch.object(writing, "write_", side_effect=AssertionError("the general path ran")):
+            FILLS[law](tensor, 9, *numbers, stream=3)
+        assert equal_bits(tensor, general(FILLS[law], torch.zeros(count, dtype=dtype), *numbers, stream=3))
+        assert not equal_bits(tensor, general(FILLS[law], torch.zeros(count, dtype=dtype), *numbers))
 
 
 def test_other_devices_and_dtypes_go_the_old_way() -> None:
@@ -269,9 +292,26 @@ def test_bad_calls_of_the_bindings_raise() -> None:
                 call = {**good, argument: value}
             with pytest.raises((ValueError, TypeError)):
                 _kernels.fill_box(**call)
+    whole = (memory.data_ptr(), 0, 4, 1, 0.0, 1.0, 0.0, 0, 0, SETS[0], 1)
+    for place, value in (
+        (1, -1),
+        (1, 4),
+        (2, -1),
+        (3, 2),
+        (3, -1),
+        (4, "a"),
+        (7, -1),
+        (8, 2**32),
+        (9, "sse9"),
+    ):
+        with pytest.raises((ValueError, TypeError)):
+            _kernels.fill_whole(*whole[:place], value, *whole[place + 1 :])
     assert not memory.any()
     _kernels.fill_box(**good)
     assert memory.all()
+    again = torch.zeros(4)
+    _kernels.fill_whole(again.data_ptr(), *whole[1:])
+    assert equal_bits(memory, again)
 
 
 def python(code: str, **environment: str) -> subprocess.CompletedProcess[str]:

@@ -22,6 +22,8 @@ __all__ = ["KINDS", "Initializer", "Progress", "finite", "non_negative"]
 
 Progress = Callable[[int], None]
 
+_PLAIN = (torch.Tensor, torch.nn.Parameter)
+
 #: Every kind of initializer by its class name.
 KINDS: dict[str, type[Initializer]] = {}
 
@@ -100,17 +102,24 @@ class Initializer:
                 array (default: all of it). It contains `part`.
             progress: called with the number of elements done, now and then.
         """
+        if part is block is None and type(tensor) in _PLAIN and self._fill_common(tensor, key, progress):
+            return tensor
         part = part or Region.whole(tuple(tensor.shape))
-        block = block or Region.whole(part.shape)
+        block = block or (part if part.is_whole else Region.whole(part.shape))
         if not tensor.numel() or tensor.is_meta:
             return tensor
-        with torch.no_grad():
-            if is_distributed(tensor):
+        if is_distributed(tensor):
+            with torch.no_grad():
                 for local, box in local_parts(tensor):
                     self._fill(local, key, box, block, progress)
-            else:
-                self._fill(tensor, key, part, block, progress)
+        else:
+            # What is written is no step of a computation; detach() is sooner done than no_grad().
+            self._fill(tensor.detach() if tensor.requires_grad else tensor, key, part, block, progress)
         return tensor
+
+    def _fill_common(self, tensor: torch.Tensor, key: int, progress: Progress | None) -> bool:
+        """Fill a tensor of no special kind that is all of the global one; False leaves it to `_fill`."""
+        return False
 
     def _fill(
         self, tensor: torch.Tensor, key: int, part: Region, block: Region, progress: Progress | None

@@ -255,10 +255,10 @@ def as_initializer(value: Any) -> Initializer:
     >>> as_initializer(0.5), as_initializer("keep")
     (Constant(value=0.5), Keep())
     """
-    from goodinit.initializers.laws import Constant
-
     if isinstance(value, Initializer):
         return value
+    from goodinit.initializers.laws import Constant
+
     if value == "keep":
         return Keep()
     if isinstance(value, int | float) and not isinstance(value, bool):

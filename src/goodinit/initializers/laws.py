@@ -88,6 +88,10 @@ class Normal(Initializer):
     def __post_init__(self) -> None:
         _coerce(self, mean=finite("Normal", "mean", self.mean), std=non_negative("Normal", "std", self.std))
 
+    def _fill_common(self, tensor: torch.Tensor, key: int, progress: Progress | None) -> bool:
+        rng.fill_normal_(tensor, key, self.mean, self.std, progress=progress)
+        return True
+
     def _fill(
         self, tensor: torch.Tensor, key: int, part: rng.Region, block: rng.Region, progress: Progress | None
     ) -> None:
@@ -136,6 +140,10 @@ class Uniform(Initializer):
     def bounds(self) -> tuple[float, float]:
         """Low and high."""
         return self.low, self.high
+
+    def _fill_common(self, tensor: torch.Tensor, key: int, progress: Progress | None) -> bool:
+        rng.fill_uniform_(tensor, key, self.low, self.high, progress=progress)
+        return True
 
     def _fill(
         self, tensor: torch.Tensor, key: int, part: rng.Region, block: rng.Region, progress: Progress | None

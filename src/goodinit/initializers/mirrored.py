@@ -11,7 +11,8 @@ import torch
 from goodinit import rng
 from goodinit.errors import TensorError, UnknownNameError, did_you_mean
 from goodinit.initializers.base import non_negative
-from goodinit.initializers.structured import Structured, haar_matrices, kernel_centre
+from goodinit.initializers.haar import haar_matrices
+from goodinit.initializers.structured import Structured, kernel_centre
 
 __all__ = ["LooksLinear"]
 

@@ -22,6 +22,8 @@ __all__ = ["is_distributed", "local_parts"]
 
 def is_distributed(tensor: torch.Tensor) -> bool:
     """Tell whether a tensor is a DTensor, without importing ``torch.distributed.tensor``."""
+    if type(tensor) in (torch.Tensor, torch.nn.Parameter):  # most are, and a missing attribute takes its time
+        return False
     return hasattr(tensor, "placements") and hasattr(tensor, "device_mesh")
 
 

@@ -15,6 +15,7 @@ import torch
 from goodinit import rng
 from goodinit.errors import ArgumentError, TensorError, WrongTypeError
 from goodinit.initializers.base import Initializer, Progress, non_negative
+from goodinit.initializers.haar import haar_matrices
 
 __all__ = [
     "DeltaOrthogonal",
@@ -23,7 +24,6 @@ __all__ = [
     "Orthogonal",
     "Sparse",
     "Structured",
-    "haar_matrices",
     "kernel_centre",
 ]
 
@@ -76,27 +76,19 @@ def _divide(owner: Initializer, shape: tuple[int, ...], groups: int) -> None:
         )
 
 
-def haar_matrices(
-    block: rng.Region, shape: tuple[int, int, int], key: int, dtype: torch.dtype
-) -> torch.Tensor:
-    """Return independent Haar-distributed matrices (count, rows, cols) with orthonormal rows or columns.
+def _can_hold(tensor: torch.Tensor) -> bool:
+    """Whether a tensor's own memory can serve to build its matrix, with the bits of memory of its own.
 
-    QR of a keyed Gaussian matrix, with the signs of R's diagonal moved into Q so
-    that the result is uniform. Orthogonal to rounding: ‖QᵀQ − I‖ is a few ulps of
-    `dtype`. LAPACK builds differ in the last bits, so the values agree between
-    machines to that error, not bit for bit.
-
-    Source: Mezzadri (2007), How to generate random matrices from the classical compact groups, section 5.
+    Libraries round differently in memory that does not begin where an allocator would begin it.
     """
-    gaussian = torch.empty(block.size, dtype=dtype, device="cpu")
-    rng.fill_normal_(gaussian, key, 0.0, 1.0, region=block)
-    wide = shape[1] < shape[2]
-    tall = gaussian.reshape(shape)
-    q, r = torch.linalg.qr(tall.mT if wide else tall)
-    # sign(0) would erase a column; a zero on the diagonal has probability zero but costs nothing to survive.
-    signs = torch.where(r.diagonal(dim1=-2, dim2=-1) < 0, -1.0, 1.0).to(dtype)
-    matrices: torch.Tensor = q * signs.unsqueeze(-2)
-    return matrices.mT if wide else matrices
+    return (
+        type(tensor) in (torch.Tensor, torch.nn.Parameter)
+        and tensor.is_cpu
+        and tensor.dtype in (torch.float32, torch.float64)
+        and tensor.is_contiguous()
+        and not tensor.is_neg()
+        and tensor.data_ptr() % 64 == 0
+    )
 
 
 def kernel_centre(kernel: torch.Tensor) -> torch.Tensor:
@@ -157,9 +149,21 @@ class Orthogonal(Structured):
         """±gain."""
         return -self.gain, self.gain
 
-    def _array(self, block: rng.Region, key: int, dtype: torch.dtype) -> torch.Tensor:
-        matrices = haar_matrices(block, self.matrices(block.size), key, dtype)
-        return matrices.mul_(self.gain).reshape(block.size)
+    def _fill(
+        self, tensor: torch.Tensor, key: int, part: rng.Region, block: rng.Region, progress: Progress | None
+    ) -> None:
+        if part != block or not _can_hold(tensor):
+            super()._fill(tensor, key, part, block, progress)
+            return
+        self._array(block, key, tensor.dtype, tensor.detach())
+        if progress:
+            progress(tensor.numel())
+
+    def _array(
+        self, block: rng.Region, key: int, dtype: torch.dtype, out: torch.Tensor | None = None
+    ) -> torch.Tensor:
+        matrices = haar_matrices(block, self.matrices(block.size), key, dtype, out)
+        return matrices.mul_(self.gain).view(block.size)
 
     def fill_by_torch_(self, tensor: torch.Tensor, generator: torch.Generator | None = None) -> torch.Tensor:
         """``torch.nn.init.orthogonal_``, block by block."""

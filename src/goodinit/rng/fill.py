@@ -10,6 +10,7 @@ import numpy.typing as npt
 import torch
 
 from goodinit.errors import ArgumentError, WrongTypeError
+from goodinit.rng import native
 from goodinit.rng.elementary import DOUBLE, SINGLE, Floats
 from goodinit.rng.laws import normal_blocks, uniform_blocks
 from goodinit.rng.native import Law, truncated_law
@@ -59,6 +60,13 @@ def fill_uniform_(
 
     Source: the standard map of 24 (53) bits to [0, 1).
     """
+    if (
+        progress is None
+        and native.common(tensor, key, stream, low, high)
+        and 0 <= high - low <= _LARGEST_SINGLE
+        and (region is None or region.size == region.shape == tensor.shape)
+    ):
+        return native.write_common(tensor, key, stream, native.UNIFORM, low, high - low, high)
     check_fillable(tensor)
     low, high = _number("low", low), _number("high", high)
     double = tensor.dtype == torch.float64
@@ -110,6 +118,13 @@ def fill_normal_(
 
     Source: Box and Muller (1958).
     """
+    if (
+        progress is None
+        and native.common(tensor, key, stream, mean, std)
+        and std >= 0
+        and (region is None or region.size == region.shape == tensor.shape)
+    ):
+        return native.write_common(tensor, key, stream, native.NORMAL, mean, std)
     check_fillable(tensor)
     mean, std = _number("mean", mean), _number("std", std)
     double = tensor.dtype == torch.float64

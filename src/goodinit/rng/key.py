@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import hashlib
 import operator
+import struct
+from hashlib import blake2b
 
 from goodinit.errors import ArgumentError, WrongTypeError
 
@@ -11,6 +12,10 @@ __all__ = ["ALGORITHM", "derive_key"]
 
 ALGORITHM: str = "goodinit-1"
 """Version of every drawn value. It is part of the key, so a new version changes all draws at once."""
+
+
+_VERSION = len(ALGORITHM).to_bytes(8, "little") + ALGORITHM.encode()
+_SEED_AND_LENGTH = struct.Struct("<QQQ").pack  # the seed's field, then the length of the name's
 
 
 def derive_key(seed: int, name: str) -> int:
@@ -38,16 +43,18 @@ def derive_key(seed: int, name: str) -> int:
 
     Source: Aumasson et al., RFC 7693 (2015), BLAKE2b.
     """
-    if isinstance(seed, bool) or not hasattr(seed, "__index__"):
-        raise WrongTypeError(
-            f"seed must be an integer, found {type(seed).__name__}: pass, for example, seed=0"
-        )
-    if not isinstance(name, str):
-        raise WrongTypeError(f"name must be a string, found {type(name).__name__}")
-    number = operator.index(seed)
+    number = seed
+    if type(seed) is not int or type(name) is not str:
+        if isinstance(seed, bool) or not hasattr(seed, "__index__"):
+            raise WrongTypeError(
+                f"seed must be an integer, found {type(seed).__name__}: pass, for example, seed=0"
+            )
+        if not isinstance(name, str):
+            raise WrongTypeError(f"name must be a string, found {type(name).__name__}")
+        number = operator.index(seed)
     if not 0 <= number < 2**64:
         raise ArgumentError(f"seed must be in [0, 2**64), found {number}: use a non-negative seed")
     # A name may hold lone surrogates (undecodable bytes of a checkpoint); it still needs a key.
-    fields = (ALGORITHM.encode(), number.to_bytes(8, "little"), name.encode("utf-8", "surrogatepass"))
-    message = b"".join(len(field).to_bytes(8, "little") + field for field in fields)
-    return int.from_bytes(hashlib.blake2b(message, digest_size=8).digest(), "little")
+    label = name.encode() if name.isascii() else name.encode("utf-8", "surrogatepass")
+    message = _VERSION + _SEED_AND_LENGTH(8, number, len(label)) + label
+    return int.from_bytes(blake2b(message, digest_size=8).digest(), "little")

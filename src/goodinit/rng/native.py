@@ -10,15 +10,27 @@ import functools
 import os
 import warnings
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
+from torch._C import _increment_version  # torch.autograd.graph.increment_version, in half its time
 
 from goodinit.errors import ArgumentError, TensorError
 from goodinit.rng.region import Region
 from goodinit.rng.truncated import Side, Truncation
 
-__all__ = ["VARIABLE", "Law", "can_write", "instruction_set", "truncated_law", "write_box"]
+__all__ = [
+    "NORMAL",
+    "UNIFORM",
+    "VARIABLE",
+    "Law",
+    "can_write",
+    "common",
+    "instruction_set",
+    "truncated_law",
+    "write_box",
+    "write_common",
+]
 
 VARIABLE = "GOODINIT_KERNELS"
 """Environment variable that chooses the arithmetic's back end; none of them changes a bit."""
@@ -34,6 +46,13 @@ _TYPES = {
     torch.bfloat16: "bfloat16",
     torch.float16: "float16",
 }
+_READ_ONLY = "cannot fill a tensor whose memory is read-only: clone() it first"
+# The numbers of csrc/parameters.hpp.
+_TYPE_NUMBERS = {torch.float32: 0, torch.float64: 1, torch.bfloat16: 2, torch.float16: 3}
+UNIFORM, NORMAL = 0, 1
+_NUMBERS = frozenset({float, int})
+# Larger numbers than float32 has are the general path's to judge.
+_LARGEST = 3.4028234663852886e38  # float32's
 # With a progress callback each thread writes about this many elements between two calls.
 _SLICE = 1 << 20
 _SMALLEST_SLICE = 1 << 17  # csrc/dispatch.cpp, kPerThread
@@ -111,6 +130,73 @@ def instruction_set() -> str | None:
     return wanted
 
 
+def common(tensor: torch.Tensor, key: int, stream: int, *numbers: float) -> bool:
+    """Whether `write_common` may write here with these numbers: the common case, asked in the fewest steps.
+
+    Models have many small tensors, and looking at one from all sides takes longer than filling it. So a
+    contiguous tensor on the CPU with plain finite numbers is told apart first; False says nothing else
+    than that the general path must look.
+    """
+    kind = type(tensor)
+    for number in numbers:
+        if type(number) not in _NUMBERS or not -_LARGEST <= number <= _LARGEST:
+            return False
+    try:
+        return (
+            (kind is torch.Tensor or kind is torch.nn.Parameter)
+            and tensor.is_cpu
+            and tensor.dtype in _TYPE_NUMBERS
+            and tensor.is_contiguous()
+            and not tensor.is_neg()
+            and type(key) is type(stream) is int
+            and 0 <= key < 2**64
+            and 0 <= stream < 2**32
+            and instruction_set() is not None
+            and (not tensor.is_inference() or torch.is_inference_mode_enabled())
+            and tensor.data_ptr() != 0
+        )
+    except RuntimeError:  # other layouts, and wrappers of torch.func, have no memory of this kind
+        return False
+
+
+def write_common(
+    tensor: torch.Tensor, key: int, stream: int, law: int, a: float, b: float, c: float = 0.0
+) -> torch.Tensor:
+    """Write a law into a whole tensor that `common` has passed, and return it.
+
+    Args:
+        tensor: what to fill.
+        key: 64-bit key.
+        stream: 32-bit stream.
+        law: `UNIFORM` with low, high − low and high, or `NORMAL` with mean and a std of at least 0.
+        a: the law's first number.
+        b: its second.
+        c: its third.
+
+    Raises:
+        TensorError: if its memory is read-only.
+    """
+    kernels = _module()
+    try:
+        kernels.fill_whole(
+            tensor.data_ptr(),
+            _TYPE_NUMBERS[tensor.dtype],
+            tensor.numel(),
+            law,
+            a,
+            b,
+            c,
+            key,
+            stream,
+            instruction_set(),
+            torch.get_num_threads(),
+        )
+    except kernels.ReadOnlyError as error:
+        raise TensorError(_READ_ONLY) from error
+    _increment_version((tensor,))
+    return tensor
+
+
 def can_write(tensor: torch.Tensor) -> bool:
     """Whether the kernels can write to the memory of this tensor."""
     return (
@@ -137,8 +223,7 @@ def write_box(
     Raises:
         TensorError: if its memory is read-only.
     """
-    from goodinit import _kernels
-
+    _kernels = _module()
     size, stride, global_stride, start = _box(tensor, region)
     count, threads = tensor.numel(), torch.get_num_threads()
     # Few enough calls to cost nothing, and at least eight of them where threads have work for that.
@@ -166,11 +251,18 @@ def write_box(
                 threads,
             )
         except _kernels.ReadOnlyError as error:
-            raise TensorError("cannot fill a tensor whose memory is read-only: clone() it first") from error
+            raise TensorError(_READ_ONLY) from error
         if progress is not None:
             progress(last - first)
     if not tensor.is_inference():
-        torch.autograd.graph.increment_version(tensor)
+        _increment_version((tensor,))
+
+
+@functools.cache
+def _module() -> Any:
+    from goodinit import _kernels
+
+    return _kernels
 
 
 def _address(tensor: torch.Tensor) -> int:

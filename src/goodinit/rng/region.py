@@ -60,7 +60,7 @@ class Region:
         >>> Region.whole((2, 3)).is_whole
         True
         """
-        return _whole(tuple(map(int, shape)))
+        return _whole(tuple(shape))
 
     @property
     def numel(self) -> int:

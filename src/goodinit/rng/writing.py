@@ -18,7 +18,7 @@ import numpy.typing as npt
 import torch
 
 from goodinit.errors import ArgumentError, TensorError, WrongTypeError
-from goodinit.rng import native
+from goodinit.rng import gpu, native
 from goodinit.rng.elementary import Floats
 from goodinit.rng.region import Region
 
@@ -90,8 +90,8 @@ def write_(
 ) -> torch.Tensor:
     """Write a law's values into a tensor that `check_fillable` has passed.
 
-    The kernels write where they can, from `law`; else NumPy does, from `draw`. Meta and fake tensors
-    stay as they are.
+    The kernels write where they can, from `law`; else NumPy does, from `draw`, and a copy follows. Meta
+    and fake tensors stay as they are.
 
     Raises:
         WrongTypeError: if key or stream is no integer.
@@ -108,19 +108,26 @@ def write_(
     if law is not None and native.can_write(tensor):
         native.write_box(tensor, key, stream, region, law, progress)
         return tensor
+    if law is not None and gpu.can_write(tensor, law):
+        gpu.write_box(tensor, key, stream, region, law, progress)
+        return tensor
     where = Region.whole(tuple(tensor.shape)) if region is None else region
     target = tensor.detach()
     inference = torch.is_inference_mode_enabled()
 
     def write(chunk: tuple[tuple[int | slice, ...], Region]) -> int:
         index, box = chunk
-        # A law whose values leave the dtype gives infinities, as torch's own fillers do.
-        with np.errstate(over="ignore"):
-            values = _box_values(box, draw)
-        # Both modes belong to a thread.
-        with torch.inference_mode(inference), torch.no_grad():
+        # Both modes belong to a thread. A law whose values leave the dtype gives infinities, as torch's
+        # own fillers do.
+        with torch.inference_mode(inference), torch.no_grad(), np.errstate(over="ignore"):
             view = target[index]
-            view.copy_(torch.from_numpy(values).view(view.shape))
+            values = torch.empty(view.shape, dtype=target.dtype, device="cpu")
+            # Memory that the kernels cannot reach, such as a GPU's, gets a copy of what they write here.
+            if law is not None and native.can_write(values):
+                native.write_box(values.view(box.size), key, stream, box, law, None)
+            else:
+                values = torch.from_numpy(_box_values(box, draw)).view(view.shape)
+            view.copy_(values)
         return box.numel
 
     chunks = where.chunks(_CHUNK)
