@@ -135,8 +135,8 @@ def test_a_network_that_makes_weights_ends_in_a_product_that_sums() -> None:
 
     graph = trace(Hyper(), (torch.rand(3, 6), torch.rand(3, 5)))
     sink = use(graph, "maker.weight").sink
-    assert (sink.kind, sink.sums, use(graph, "maker.weight").attention) == ("gate", 6.0, "")
-    assert use(graph, "out.weight").source.kind == "gate"
+    assert (sink.kind, sink.sums, use(graph, "maker.weight").attention) == ("generated", 6.0, "")
+    assert use(graph, "out.weight").source.kind == "generated"
 
 
 def test_results_that_are_added_up_are_counted() -> None:

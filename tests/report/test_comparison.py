@@ -183,6 +183,17 @@ def test_theory_stands_dashed_in_the_colour_of_what_it_predicts() -> None:
     assert (lines["Xavier: theory"]["dash"], lines["Xavier"]["dash"]) == ("dash", "solid")
 
 
+def test_colours_go_two_ways_from_a_middle_alone() -> None:
+    def scale(grid: Grid) -> dict[str, object]:
+        made = dataclasses.replace(experiment(), pictures=(Picture("g", "G", "S.", grid=grid),))
+        trace: dict[str, object] = figures(render(made))["g"]["views"][0]["traces"][0]  # type: ignore[index]
+        return trace
+
+    plain = Grid(("a",), ("b", "c"), ((0.5,), (3.0,)), "factor")
+    assert "zmin" not in scale(plain)
+    assert [scale(dataclasses.replace(plain, middle=1.0))[end] for end in ("zmin", "zmax")] == [-1.0, 3.0]
+
+
 @pytest.mark.parametrize("made", [comparison(), experiment()], ids=["comparison", "experiment"])
 def test_what_was_saved_is_the_same_and_renders_the_same(made: Comparison | ExperimentResult) -> None:
     again = type(made).from_json(made.to_json())

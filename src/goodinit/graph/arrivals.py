@@ -22,7 +22,7 @@ from goodinit.graph.replaying import LEAVES, replayed_moment
 from goodinit.graph.states import Leaf, state_moment
 from goodinit.graph.tape import Node, Ref
 
-__all__ = ["Leaf", "sampled"]
+__all__ = ["Leaf", "sampled", "yielded"]
 
 # A relative error of about √(2/16384) = 1 %, so two digits of a moment are told.
 _SAMPLES = 16_384
@@ -47,9 +47,25 @@ def sampled(flow: Flow, link: Link, mixed: frozenset[int]) -> Callable[[Leaf], f
     # Queries, keys and values read one signal, and so do the branches of a gate: it is one question.
     key = ("moment", link)
     if key not in flow.functions:
-        sums = _sums(flow, link, mixed)
+        sums = _sums(flow, link, mixed) or _shares(flow, link)
         flow.functions[key] = _asked(flow, link, sums, mixed) if sums or _mixes(flow, link) else None
     return cast("Callable[[Leaf], float] | None", flow.functions[key])
+
+
+def yielded(flow: Flow, root: Root, mixed: frozenset[int]) -> Callable[[Leaf], float]:
+    """Return a function that gives what generated weights of second moment 1 put out.
+
+    Args:
+        flow: the coarse graph.
+        root: their product with a signal.
+        mixed: as `sampled` takes it.
+    """
+
+    def moment(leaf: Leaf) -> float:
+        found = replayed_moment(flow, root.value, leaf, mixed, sized=False)
+        return float(f"{found:.2g}") if found > 0 else root.sums
+
+    return moment
 
 
 def _asked(flow: Flow, link: Link, sums: bool, mixed: frozenset[int]) -> Callable[[Leaf], float]:
@@ -77,6 +93,14 @@ def _sums(flow: Flow, link: Link, mixed: frozenset[int]) -> bool:
                 seen.add(item.root)
                 at.append(item)
     return False
+
+
+def _shares(flow: Flow, link: Link) -> bool:
+    """Whether a link reads shares of 1 as they are."""
+    root = flow.roots[link.root]
+    while root.kind in ("move", "mixed", "reduce") and len(root.links) == 1:
+        root = flow.roots[root.links[0].root]
+    return root.kind == "softmax"
 
 
 def _mixes(flow: Flow, link: Link) -> bool:

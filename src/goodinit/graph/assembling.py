@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterable, Sequence
 
-from goodinit.graph.arrivals import sampled
+from goodinit.graph.arrivals import sampled, yielded
 from goodinit.graph.attention import attention_parts, gate_part, logit_variance, reads_attention
 from goodinit.graph.blocks import LOOKUPS, covered, joined, parameter_block, parameter_dims, partition
 from goodinit.graph.contractions import CONTRACTIONS
@@ -273,15 +273,13 @@ class _Assembler:
             names = parameter_names(self.flow, site.parts) if site is not None else ()
             return Sink("weight", names, activation)
         norm = self._norm_name(end.target) if end.kind == "norm" else None
-        sums, beside = 1.0, None
-        if end.kind == "generated":
-            product = self.flow.roots[end.target]
-            others = [link for link in product.links if link != end.links[-1]]
-            sums, beside = product.sums, self._source(others[:1], None, asked=True)
+        product = self.flow.roots[end.target] if end.kind == "generated" else None
+        sums = 1.0 if product is None else product.sums
+        yields = None if product is None else yielded(self.flow, product, self.mixed)
         variance = logit_variance(self.paths, end) if end.kind == "attention_logits" else 1.0
-        return Sink(end.kind, (), activation, norm, sums, variance, beside)
+        return Sink(end.kind, (), activation, norm, sums, variance, yields)
 
-    def _source(self, links: Sequence[Link], site: Site | None, asked: bool = False) -> Source:
+    def _source(self, links: Sequence[Link], site: Site | None) -> Source:
         if not links:
             return Source("data")
         if len(links) > 1 and site is not None and site.kind == "bilinear":
@@ -294,7 +292,7 @@ class _Assembler:
         activation = elementwise(self.flow, (*origin.links, link))
         norm = self._norm_name(origin.root) if origin.kind == "norm" else None
         stream = self.streams[origin.root][0] if origin.root in self.streams else None
-        moment = sampled(self.flow, link, self.mixed) if asked or site is not None else None
+        moment = sampled(self.flow, link, self.mixed) if site is not None else None
         size = norm_size(self.flow, origin.root) if norm else 1.0
         return Source(
             origin.kind, origin.names, activation, norm, stream, origin.pooled, origin.terms, moment, size

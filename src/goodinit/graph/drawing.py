@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -90,4 +91,6 @@ def mapped(signal: Tensor, results: int, seed: int, key: int, budget: Budget) ->
 
 
 def _generator(seed: int, key: int) -> torch.Generator:
-    return torch.Generator().manual_seed((seed << 56) + key)
+    # Of a seed the generator takes 32 bits.
+    digest = hashlib.blake2b(f"{seed} {key}".encode(), digest_size=4).digest()
+    return torch.Generator().manual_seed(int.from_bytes(digest, "little"))

@@ -117,8 +117,10 @@ class Root:
     ``data``, ``weight``, ``embedding``, ``learned`` (a parameter used as a signal),
     ``recurrent``, ``norm``, ``softmax``, ``interaction`` (a product of two signals that
     sums over a dimension), ``attention``, ``residual``, ``sum``, ``product``, ``center``
-    (minus its own mean), ``reduce``, ``move`` (data moved, pooled or joined).
-    `sums` is how many products an interaction adds up, `names` the parameters of a recurrent layer.
+    (minus its own mean), ``reduce``, ``move`` (data moved, pooled or joined), ``generated`` (an
+    interaction with weights that the network makes itself).
+    `sums` is how many products an interaction adds up, `names` the parameters of a recurrent layer,
+    or of the layer that makes generated weights.
     """
 
     value: int

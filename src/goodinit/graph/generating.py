@@ -5,8 +5,9 @@ from __future__ import annotations
 from goodinit.graph.blocks import parameter_dims
 from goodinit.graph.contractions import CONTRACTIONS
 from goodinit.graph.flow import Flow, Link, Root
+from goodinit.graph.tape import Node
 
-__all__ = ["generated_link"]
+__all__ = ["generated_link", "summed_product"]
 
 
 def generated_link(flow: Flow, root: Root) -> Link | None:
@@ -18,12 +19,17 @@ def generated_link(flow: Flow, root: Root) -> Link | None:
 
     Args:
         flow: the coarse graph.
-        root: a product of two signals.
+        root: a product of two signals, or a sum of one.
     """
-    if root.kind != "interaction" or root.node is None or len(root.links) < 2:
+    if root.node is None:
         return None
     node = flow.tape.nodes[root.node]
-    if node.op in CONTRACTIONS:
+    inner = summed_product(flow, root)
+    if inner is not None:
+        operands, result = _letters(flow, inner, node)
+    elif root.kind != "interaction" or len(root.links) < 2:
+        return None
+    elif node.op in CONTRACTIONS:
         left, right, result = CONTRACTIONS[node.op][2:5]
         operands = list(zip(root.links, (left, right), (right, left), strict=False))
     elif root.links[1].part == "right":  # the kernel of a convolution
@@ -36,6 +42,32 @@ def generated_link(flow: Flow, root: Root) -> Link | None:
         if _runs_along_features(flow, link, own, [letter for letter in own if letter in result], other)
     ]
     return found[0] if len(found) == 1 else None
+
+
+def summed_product(flow: Flow, root: Root) -> Root | None:
+    """Return the product of two signals, element by element, that a root sums over some dimensions."""
+    if root.kind != "reduce" or root.op != "sum" or len(root.links) != 1 or root.node is None:
+        return None
+    below, args = flow.roots[root.links[0].root], flow.tape.nodes[root.node].args
+    direct = below.kind == "product" and below.value == root.links[0].value and len(below.links) == 2
+    return below if direct and len(args) > 1 and args[1] else None
+
+
+def _letters(flow: Flow, product: Root, node: Node) -> tuple[list[tuple[Link, str, str]], str]:
+    """A summed product as a contraction: a letter for each dimension, none where a factor is repeated."""
+    values = flow.tape.values
+    shape = values[product.value].shape
+    names = [chr(ord("a") + at) for at in range(len(shape))]
+    gone = {int(dim) % len(shape) for dim in node.args[1]}
+
+    def own(link: Link) -> str:
+        sizes = values[link.value].shape
+        pairs = zip(sizes, names[len(names) - len(sizes) :], strict=True)
+        return "".join(name if size > 1 else "_" for size, name in pairs)
+
+    one, other = product.links
+    result = "".join(name for at, name in enumerate(names) if at not in gone)
+    return [(one, own(one), own(other)), (other, own(other), own(one))], result
 
 
 def _runs_along_features(flow: Flow, link: Link, own: str, kept: list[str], other: str) -> bool:

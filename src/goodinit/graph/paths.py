@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from goodinit.graph.expressions import elementwise
 from goodinit.graph.flow import Flow, Link, Part, Root, Signal
-from goodinit.graph.generating import generated_link
+from goodinit.graph.generating import generated_link, summed_product
 from goodinit.graph.layout import composed, whole
 
 __all__ = ["End", "Origin", "Paths", "parameter_names", "walk_back"]
@@ -58,6 +58,7 @@ class Paths:
     over_logits: set[int] = field(default_factory=set)
     mixes: set[int] = field(default_factory=set)
     generated: dict[int, Link] = field(default_factory=dict)
+    inner: dict[int, int] = field(default_factory=dict)
     linear: set[int] = field(default_factory=set)
 
     @classmethod
@@ -112,7 +113,13 @@ class Paths:
                     root.kind = "product"
         for value, root in roots.items():
             made_of = None if value in self.logits | self.mixes else generated_link(self.flow, root)
-            if made_of is not None:
+            if made_of is not None and not self._weighed(root, made_of):
+                product = summed_product(self.flow, root)
+                if product is not None:
+                    sizes = (math.prod(self.flow.tape.values[at].shape) for at in (product.value, value))
+                    root.sums = next(sizes) / max(next(sizes), 1)
+                    self.inner[product.value] = value
+                root.kind, root.names = "generated", self._maker(made_of)
                 self.generated[value] = made_of
         for value, root in roots.items():
             if self._plain_product(value):
@@ -122,8 +129,22 @@ class Paths:
 
     def _plain_product(self, value: int) -> bool:
         """Whether a root is a sum of products of two signals, other than softmax attention's."""
-        known = value in self.logits or value in self.mixes or value in self.generated
-        return self.flow.roots[value].kind == "interaction" and not known
+        return self.flow.roots[value].kind == "interaction" and value not in self.logits | self.mixes
+
+    def _weighed(self, root: Root, made: Link) -> bool:
+        """Whether what a layer put out is summed with shares or gates, as results of experts are."""
+        product = summed_product(self.flow, root)
+        others = [link for link in (product or root).links if link != made]
+        reached = walk_back(self.flow, others, {"move", "mixed"})
+        if any(self.flow.roots[at].kind == "softmax" for at in reached):
+            return True
+        functions = [elementwise(self.flow, [link]) for link in others] if product is not None else []
+        values = [f.fingerprint for f in functions if f is not None and f.fingerprint]
+        return any(min(found) >= 0 and max(found) <= 1 for found in values)
+
+    def _maker(self, link: Link) -> tuple[str, ...]:
+        site = self.flow.roots[link.root].site
+        return () if site is None else parameter_names(self.flow, site.parts)
 
     def _outer(self, root: Root) -> bool:
         """Whether a product is one of all elements of two signals, each along dimensions of its own."""
@@ -167,6 +188,8 @@ class Paths:
         if kind == "attention" or root.value in self.mixes:
             return Origin("attention", root.value, below[-1].names if below else ())
         names = _some(name for origin in below for name in origin.names)
+        if kind == "generated":
+            return Origin(kind, root.value, root.names)
         if root.value in self.linear:
             return Origin("linear_attention", root.value, names)
         if kind == "product" and (mixed := self._divided(root, below)) is not None:
@@ -202,6 +225,9 @@ class Paths:
             return [End("weight", reader, (link,))]
         if kind in ("norm", "residual"):
             return [End(kind, reader, (link,))]
+        if reader in self.inner:
+            made = link == self.generated[self.inner[reader]]
+            return [End("generated" if made else "gate", self.inner[reader], (link,))]
         if reader in self.linear:
             return [End("linear_attention", reader, (link,))]
         if kind == "product":
@@ -213,8 +239,9 @@ class Paths:
             return [End("attention_mix" if link.part == "value" else "attention_logits", reader, (link,))]
         if kind == "interaction":
             role = "attention_logits" if reader in self.logits else "attention_mix"
-            plain = "generated" if link == self.generated.get(reader) else "gate"
-            return [End(role if reader in self.logits | self.mixes else plain, reader, (link,))]
+            return [End(role if reader in self.logits | self.mixes else "gate", reader, (link,))]
+        if kind == "generated":
+            return [End(kind if link == self.generated[reader] else "gate", reader, (link,))]
         return [
             End(end.kind, end.target, _shortened((narrowed(self.flow, link, end.links[0]), *end.links)))
             for end in self.ends[reader]

@@ -30,7 +30,10 @@ __all__ = ["LEAVES", "held_by", "replayed_moment"]
 #: The kind of source that a root is, for roots at which signals may be drawn.
 LEAVES = {"data": "data", "weight": "weight", "embedding": "embedding", "residual": "residual"}
 LEAVES |= {"learned": "learned", "recurrent": "recurrence", "attention": "attention"}
+LEAVES |= {"generated": "generated"}
 
+# Roots that bring what they are made of to a second moment of their own.
+_SIZED = ("attention", "generated")
 # So many numbers give a mean square to a few percent even where a few large ones make most of it.
 _ENOUGH = 65_536
 _MOST_TIMES = 16
@@ -40,7 +43,7 @@ _CHEAP = 4_000
 _MOST_HELD = 2**26
 
 
-def replayed_moment(flow: Flow, value: int, leaf: Leaf, mixed: frozenset[int]) -> float:
+def replayed_moment(flow: Flow, value: int, leaf: Leaf, mixed: frozenset[int], sized: bool = True) -> float:
     """Return the second moment of a value; NaN where what was recorded cannot run again.
 
     Args:
@@ -48,6 +51,7 @@ def replayed_moment(flow: Flow, value: int, leaf: Leaf, mixed: frozenset[int]) -
         value: the value.
         leaf: the second moment of what begins a signal.
         mixed: products in which attention mixes values by a softmax.
+        sized: whether the value, too, is brought to the second moment that it is to have.
     """
     for through in (True, False):
         runs = flow.functions.setdefault(("replays", leaf, through), [])
@@ -55,7 +59,7 @@ def replayed_moment(flow: Flow, value: int, leaf: Leaf, mixed: frozenset[int]) -
         assert isinstance(runs, list)
         assert isinstance(answers, dict)
         budget = runs[0].budget if runs else Budget()
-        form = _form(flow, value, leaf, mixed)
+        form = _form(flow, value, leaf, mixed, sized)
         if not through and form in answers:
             return float(answers[form])
         moments: list[float] = []
@@ -65,7 +69,7 @@ def replayed_moment(flow: Flow, value: int, leaf: Leaf, mixed: frozenset[int]) -
                 runs.append(_Replay(flow, leaf, mixed, through, at, budget))
             try:
                 with torch.no_grad():
-                    found = runs[at].value(value).to(torch.float64)
+                    found = runs[at].value(value, sized).to(torch.float64)
             except SpentError:
                 spent = True
                 break
@@ -85,7 +89,7 @@ def replayed_moment(flow: Flow, value: int, leaf: Leaf, mixed: frozenset[int]) -
     return math.nan
 
 
-def _form(flow: Flow, value: int, leaf: Leaf, mixed: frozenset[int]) -> tuple[object, ...]:
+def _form(flow: Flow, value: int, leaf: Leaf, mixed: frozenset[int], sized: bool) -> tuple[object, ...]:
     """What is done between drawn results of weights and a value, the same for layers that do the same."""
     run = _Replay(flow, leaf, mixed, False, 0, Budget())
 
@@ -95,7 +99,8 @@ def _form(flow: Flow, value: int, leaf: Leaf, mixed: frozenset[int]) -> tuple[ob
             return None
         return root.kind, root.value if root.kind == "recurrent" else run.moment(root)
 
-    return form_of(flow.tape, [value], run.needs, begins)
+    node = None if sized else flow.tape.producer(value)
+    return form_of(flow.tape, [value] if node is None else node.inputs, run.needs, begins)
 
 
 def held_by(flow: Flow, node: int, shape: tuple[int, ...]) -> Callable[[], float]:
@@ -144,12 +149,19 @@ class _Replay:
         self.known: dict[int, Tensor] = {}
         self.seed, self.budget, self.operations, self.held = seed, budget, 0, 0
 
-    def value(self, index: int) -> Tensor:
-        """Return a value.
+    def value(self, index: int, sized: bool = True) -> Tensor:
+        """Return a value; where it is not to be sized, as its operation makes it of what it reads.
 
         Raises:
             LookupError: if it depends on numbers that are not known, or on too many.
         """
+        node = None if sized else self.flow.tape.producer(index)
+        if node is not None:
+            read = {at: self.value(at) for at in node.inputs}
+            made = self._run(node, read)[node.outputs.index(index)]
+            if made is None:
+                raise LookupError(index)
+            return made
         todo = [index]
         while todo:
             at = todo[-1]
@@ -163,7 +175,7 @@ class _Replay:
 
     def drawn(self, root: Root) -> bool:
         """Whether a root's signal is drawn, without a look at what it was made from."""
-        if root.kind in ("weight", "residual", "attention") or root.value in self.mixed:
+        if root.kind in ("weight", "residual", "attention", "generated") or root.value in self.mixed:
             return not self.through
         return root.kind in LEAVES
 
@@ -194,7 +206,7 @@ class _Replay:
         else:
             for output, result in zip(node.outputs, self._run(node), strict=True):
                 if output not in self.known and result is not None:
-                    sized = root is not None and (root.kind == "attention" or root.value in self.mixed)
+                    sized = root is not None and (root.kind in _SIZED or root.value in self.mixed)
                     self._keep(output, self._sized(result, root) if sized and root is not None else result)
             if index not in self.known:
                 raise LookupError(index)
@@ -276,6 +288,9 @@ class _Replay:
     def _constant(self, index: int) -> Tensor:
         tape, value = self.flow.tape, self.flow.tape.values[index]
         held = tape.held.get(index)
+        # A weight that elementwise operations use, as mixtures of kernels do.
+        if self.leaf is not None and index in self._weights() and (held is None or held.requires_grad):
+            return self._normal(index, index, 1.0)
         if held is not None and type(held) in (Tensor, torch.nn.Parameter) and held.shape == value.shape:
             return held.detach().to("cpu")
         fill = value.fill
@@ -285,6 +300,15 @@ class _Replay:
         if fill is None:
             raise LookupError(index)
         return torch.full(value.shape, fill, dtype=value.dtype)
+
+    def _weights(self) -> frozenset[int]:
+        flow = self.flow
+        found = flow.functions.get("weights")
+        if found is None:
+            parts = (part for site in flow.sites for part in site.parts if not part.role)
+            found = flow.functions["weights"] = frozenset(part.leaf for part in parts)
+        assert isinstance(found, frozenset)
+        return found
 
     def _gains(self) -> frozenset[int]:
         flow = self.flow

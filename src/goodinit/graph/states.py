@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
-from torch import nn
+from torch import Tensor, nn
 
 from goodinit.graph.flow import Flow, Link, Root
 from goodinit.graph.layout import span_along
@@ -18,12 +20,15 @@ __all__ = ["Leaf", "layer_states", "recurrent_kind", "state_moment", "step_momen
 Array = NDArray[np.float64]
 
 #: Second moment of a signal that is drawn, by its kind (see `Source`) and its parameters; or a setting
-#: of the recurrent layer with these parameters: ``"forget_bias"``, ``"horizon"`` (at most 2 for none).
+#: of the recurrent layer with these parameters: ``"forget_bias"``, ``"horizon"`` (at most 2 for none),
+#: or ``"kept"``: whether all of them stay as they are.
 Leaf = Callable[[str, tuple[str, ...]], float]
 
 _KINDS = ("LSTM", "GRU", "RNN")
 # Farther back than this no other recurrent layer is looked for.
 _MOST_ROOTS = 40
+# Sequences on which kept weights are run: many units each, so a few percent.
+_SAMPLES = 32
 
 
 def recurrent_kind(module: nn.Module) -> str:
@@ -92,6 +97,11 @@ def step_moments(flow: Flow, root: Root, leaf: Leaf) -> tuple[Array, int | None]
     assert root.node is not None
     node = flow.tape.nodes[root.node]
     module, at = node.extra, node.outputs.index(root.value)
+    kept = _held_moments(flow, node, at, leaf) if leaf("kept", root.names) > 0 else None
+    if kept is not None and isinstance(module, nn.RNNCellBase):
+        return kept[-1:] if _place(flow, node) == len(kept) else kept.mean(keepdims=True), None
+    if kept is not None and at:
+        return kept, 0
     layers = layer_states(flow, node, leaf)
     cell = recurrent_kind(module) == "LSTM" and at == len(node.outputs) - 1
     found = [states.cell if cell else states.hidden for states in layers]
@@ -102,9 +112,58 @@ def step_moments(flow: Flow, root: Root, leaf: Leaf) -> tuple[Array, int | None]
     if at:
         both = 2 if module.bidirectional else 1
         return np.repeat([states[-1, -1] for states in found], both), 0
-    moments = np.diagonal(_both(node, found[-1]))
+    moments = np.diagonal(_both(node, found[-1])) if kept is None else kept
     packed, rank = _packed(flow, node), len(flow.tape.values[root.value].shape)
     return (moments, _time(node, rank)) if packed is None else (moments.mean(keepdims=True), None)
+
+
+def _held_moments(flow: Flow, node: Node, at: int, leaf: Leaf) -> Array | None:
+    """Second moments of a result of a module whose weights stay as they are; None where it has no numbers.
+
+    They are by steps, or by layers for its last states.
+    """
+    made = _held_run(flow, node, leaf)
+    if made is None:
+        return None
+    moments: Array = made[at].double().square().mean((1, 2)).numpy()
+    return moments
+
+
+def _held_run(flow: Flow, node: Node, leaf: Leaf) -> list[Tensor] | None:
+    """What such a module puts out for drawn sequences, the first dimension steps or layers."""
+    module, key = node.extra, ("held states", id(node.extra), leaf)
+    if any(parameter.device.type == "meta" for parameter in module.parameters()):
+        return None
+    if key not in flow.functions:
+        shape = max(_steps(flow, node), 1), _SAMPLES, module.input_size
+        signal = torch.randn(shape, generator=torch.Generator().manual_seed(0))
+        below = _below(flow, node)
+        if below is not None:
+            root = flow.roots[below.outputs[0]]
+            fed = _held_run(flow, below, leaf) if leaf("kept", root.names) > 0 else None
+            if fed is not None and fed[0].shape == shape:
+                signal = fed[0]
+            else:
+                signal = signal * float(step_moments(flow, root, leaf)[0].mean()) ** 0.5
+        with torch.no_grad():
+            flow.functions[key] = _ran(copy.deepcopy(module).cpu().float().eval(), signal)
+    found = flow.functions[key]
+    assert isinstance(found, list)
+    return found
+
+
+def _ran(module: nn.Module, signal: Tensor) -> list[Tensor]:
+    """A recurrent module's results in the order of its outputs."""
+    if isinstance(module, nn.RNNCellBase):
+        state, steps = None, []
+        for step in signal:
+            state = module(step, state)
+            steps.append(state if isinstance(state, tuple) else (state,))
+        return [torch.stack(rows) for rows in zip(*steps, strict=True)]
+    batched = getattr(module, "batch_first", False)
+    out, last = module(signal.transpose(0, 1) if batched else signal)
+    out = out.transpose(0, 1) if batched else out
+    return [out, *(last if isinstance(last, tuple) else (last,))]
 
 
 def _both(node: Node, covariance: Array) -> Array:

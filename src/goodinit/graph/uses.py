@@ -19,7 +19,8 @@ class Source:
     Attributes:
         kind: ``"data"``, ``"weight"``, ``"norm"``, ``"residual"``, ``"attention"``, ``"gate"``,
             ``"embedding"``, ``"recurrence"``, ``"learned"`` (a parameter used as a signal),
-            ``"linear_attention"`` (attention without softmax) or ``"mixed"``.
+            ``"linear_attention"`` (attention without softmax), ``"generated"`` (what generated weights
+            put out) or ``"mixed"``.
         weights: the parameters that made it; for a residual stream those of its last branch.
         activation: the elementwise function since then, None for the identity.
         norm: the module (or operation) that normalized it, where `kind` is ``"norm"``.
@@ -58,7 +59,8 @@ class Sink:
         activation: the elementwise function before that, None for the identity.
         norm: the module (or operation) that normalizes it, where `kind` is ``"norm"``.
         sums: where `kind` is ``"generated"``, how many inputs each result of the generated weights sums.
-        beside: where `kind` is ``"generated"``, what those inputs are.
+        yields: where `kind` is ``"generated"``, what these have as second moment if the weights' is 1, from
+            the second moments of what the inputs were made of (see `Source.moment`).
         variance: where `kind` is ``"attention_logits"``, the variance that queries and keys of second
             moment 1 give the logits: 1 after the usual 1/√d.
     """
@@ -69,7 +71,9 @@ class Sink:
     norm: str | None = None
     sums: float = 1.0
     variance: float = 1.0
-    beside: Source | None = field(default=None, compare=False, repr=False)
+    yields: Callable[[Callable[[str, tuple[str, ...]], float]], float] | None = field(
+        default=None, compare=False, repr=False
+    )
 
 
 @dataclass(frozen=True)

@@ -11,10 +11,11 @@ from __future__ import annotations
 import importlib
 
 from goodinit.errors import UnknownNameError, did_you_mean
+from goodinit.lab.drawing import weights_vp
 from goodinit.lab.experiment import Experiment, Found, Size
 from goodinit.records import ExperimentResult
 
-__all__ = ["Experiment", "Found", "Size", "find", "names", "run"]
+__all__ = ["Experiment", "Found", "Size", "find", "names", "run", "weights_vp"]
 
 # In the order in which they are read; an experiment `a-b` is `EXPERIMENT` of the module `a_b`.
 _NAMES = (
@@ -33,6 +34,19 @@ _NAMES = (
     "textbook-gains",
     "torch-default-by-depth",
     "saxe",
+    "side-by-side",
+    "xavier-on-s4",
+    "kaiming-on-s4",
+    "tanh-unsteady",
+    "dead-relu",
+    "seed-lottery",
+    "depth-sweep",
+    "he-2015",
+    "batch-norm-irrelevant",
+    "residual-scaling",
+    "forget-bias",
+    "drift",
+    "mup-widths",
 )
 
 

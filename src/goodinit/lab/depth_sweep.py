@@ -11,7 +11,7 @@ from goodinit.lab.drawing import grid
 from goodinit.lab.estimates import fact, said
 from goodinit.lab.experiment import Experiment, Found, Size
 from goodinit.lab.nets import Layer, dense
-from goodinit.lab.training import DEFAULT, reweighted, score
+from goodinit.lab.training import DEFAULT, accuracy, reweighted
 from goodinit.records import Fact, Interval, Line, Picture
 
 # Activations, depths, seeds, steps, learning rates.
@@ -65,7 +65,7 @@ def _measure(size: Size) -> Found:
                 progress=False,
             )
             for label, row in rows.items():
-                row[depth] = score(made, label)
+                row[depth] = accuracy(made, label)
         seen[name] = rows
     deepest = {name: {label: _deepest(row) for label, row in rows.items()} for name, rows in seen.items()}
     last = depths[-1]

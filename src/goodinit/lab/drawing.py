@@ -71,12 +71,13 @@ def grid(
     x: str,
     y: str,
     unit: str,
+    middle: float | None = None,
 ) -> Picture:
-    """Return a heat map of {row: {column: value}}, the first row at the top."""
+    """Return a heat map of {row: {column: value}}, the first row at the top; see `Grid.middle`."""
     rows = list(values)[::-1]
     columns = list(next(iter(values.values())))
     cells = tuple(tuple(float(values[row][column]) for column in columns) for row in rows)
-    return Picture(key, title, summary, x, y, grid=Grid(tuple(columns), tuple(rows), cells, unit))
+    return Picture(key, title, summary, x, y, grid=Grid(tuple(columns), tuple(rows), cells, unit, middle))
 
 
 def weights_vp(

@@ -127,6 +127,7 @@ def _measure(size: Size) -> Found:
                 x="variance",
                 y="activation",
                 unit="factor per layer",
+                middle=1.0,
             ),
         ),
     )

@@ -96,9 +96,7 @@ def _measure(size: Size) -> Found:
             )
             for which, each in lines.items()
         ),
-        sheets=(
-            Sheet("By test loss", ("model", "training loss", "test loss", "dead or diverged"), tuple(rows)),
-        ),
+        sheets=(Sheet("By test loss", columns, tuple(rows)),),
     )
 
 

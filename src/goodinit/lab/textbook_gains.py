@@ -169,6 +169,7 @@ def _measure(size: Size) -> Found:
                 x="layer",
                 y="activation",
                 unit="log₁₀ of the second moment",
+                middle=0.0,
             )
             for label in tables
         ),

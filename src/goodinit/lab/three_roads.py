@@ -166,6 +166,7 @@ def _measure(size: Size) -> Found:
                 x="init",
                 y="activation",
                 unit="log₁₀ of the factor",
+                middle=0.0,
             ),
         ),
     )

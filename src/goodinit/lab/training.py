@@ -15,7 +15,19 @@ from goodinit.lab.nets import Layer, small
 from goodinit.plans import Plan
 from goodinit.records import Comparison, Curve, Interval, Line, MemberRun
 
-__all__ = ["DEFAULT", "S4_SETTINGS", "at_pass", "members", "reweighted", "score", "train_s4", "tried", "wins"]
+__all__ = [
+    "DEFAULT",
+    "S4_SETTINGS",
+    "S4_STEPS",
+    "accuracy",
+    "at_pass",
+    "members",
+    "reweighted",
+    "score",
+    "train_s4",
+    "tried",
+    "wins",
+]
 
 DEFAULT = "torch default"
 S4_BATCH = 10
@@ -100,6 +112,12 @@ def score(made: Comparison, plan: str, lr: float | None = None) -> Interval:
     """Return the median final metric of a plan at a rate, or at its best one."""
     found = made.best if lr is None else made.summaries
     return next(each.score for each in found if each.plan == plan and lr in (None, each.lr))
+
+
+def accuracy(made: Comparison, plan: str, lr: float | None = None) -> Interval:
+    """Return the median final accuracy; a member that diverged counts as 0."""
+    found = score(made, plan, lr)
+    return Interval(max(found.value, 0.0), max(found.low, 0.0), max(found.high, 0.0), found.confidence)
 
 
 def wins(first: Sequence[float], second: Sequence[float]) -> Interval:

@@ -64,7 +64,7 @@ def _measure(size: Size) -> Found:
         for name in _NETS
         for plan in (DEFAULT, *_LAWS)
     ]
-    claims = {
+    claims: dict[tuple[str, str, int], tuple[float | tuple[float, float], str]] = {
         ("sigmoid4", "Xavier uniform", _LATE): (0.91, _SOURCE),
         ("tanh3", "Xavier uniform", _EARLY): ((0.75, 1.0), "starts faster"),
         ("tanh3", "Xavier uniform", _LATE): ((0.4, 0.6), "no final difference"),

@@ -214,7 +214,7 @@ def _bent(uses: tuple[WeightUse, ...]) -> bool:
 
 def _recurs(use: WeightUse) -> bool:
     """Tell whether a shift is made positive, and exponentiated in another product: part of a recurrence."""
-    if use.op != "shift" or use.sink.kind != "gate" or use.sink.activation is None:
+    if use.op != "shift" or use.sink.kind not in ("gate", "linear_attention") or use.sink.activation is None:
         return False
     return use.sink.activation.name in _POSITIVE and bool(_exponentials(use))
 

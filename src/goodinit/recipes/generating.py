@@ -9,7 +9,7 @@ from goodinit.graph import Sink, WeightUse
 if TYPE_CHECKING:
     from goodinit.recipes.travel import Travel
 
-__all__ = ["generated"]
+__all__ = ["generated", "generated_share"]
 
 
 def generated(travel: Travel, use: WeightUse, sink: Sink) -> tuple[float, str]:
@@ -19,6 +19,8 @@ def generated(travel: Travel, use: WeightUse, sink: Sink) -> tuple[float, str]:
 
         q / (m · n)
 
+    m · n is measured on the recorded operations, since weights and inputs may depend on one signal.
+
     Args:
         travel: the traced network.
         use: the weight that makes weights.
@@ -26,9 +28,14 @@ def generated(travel: Travel, use: WeightUse, sink: Sink) -> tuple[float, str]:
 
     Source: Chang, Flokas & Lipson (2020), Principled weight initialization for hypernetworks, section 4.
     """
-    wanted = 1.0
-    if use.residual is not None and not use.residual.shortcut:
-        wanted = travel.branch(use.residual, sink)[0]
-    arriving = travel.beside(use, sink.beside) if sink.beside is not None else 1.0
-    words = f"weights that sum {sink.sums:g} inputs of second moment {arriving:.3g}"
-    return wanted / (arriving * sink.sums), f"{words} and put out {wanted:.3g}"
+    wanted = generated_share(travel, use)
+    put_out = sink.sums if sink.yields is None else travel.asked(sink.yields)
+    words = f"weights that sum {sink.sums:g} inputs of second moment {put_out / sink.sums:.3g}"
+    return wanted / put_out, f"{words} and put out {wanted:.3g}"
+
+
+def generated_share(travel: Travel, use: WeightUse) -> float:
+    """Return the second moment that a layer of generated weights puts out: 1, or its branch's share."""
+    if use.residual is not None and not use.residual.shortcut and use.sink.kind == "generated":
+        return travel.branch(use.residual, use.sink)[0]
+    return 1.0

@@ -9,6 +9,7 @@ from torch import nn
 from goodinit.graph import Place, Use, WeightUse
 from goodinit.initializers import Initializer, Normal, ZeroRows
 from goodinit.recipes.decision import Decision
+from goodinit.recipes.keeping import kept_size
 from goodinit.recipes.travel import Travel, scale
 
 __all__ = ["LOGIT_BIAS_STD", "biases_logits", "lookup"]
@@ -96,9 +97,11 @@ def _start(travel: Travel, name: str, uses: list[WeightUse]) -> tuple[float, str
     for other, found in travel.graph.uses.items():
         head = _head(travel, other)
         looked = [use for use in found if use.op == "embedding"]
-        if other == name or head is None or not meets & _meets(looked):
+        kept = kept_size(travel.graph, looked[0]) if looked else math.nan
+        if other == name or (head is None and not kept > 0) or not meets & _meets(looked):
             continue
-        std = _tied_std(travel, head) * _factor(travel, looked) / own
+        alone = math.sqrt(kept) if kept > 0 or head is None else _tied_std(travel, head)
+        std = alone * _factor(travel, looked) / own
         return std, f"added to {other}, so of the same size (std {std * own:.3g}): neither drowns the other"
     if not math.isclose(own, 1.0, rel_tol=1e-6):
         return (

@@ -97,7 +97,9 @@ def _contraction(uses: list[WeightUse], place: Place, choose: Chooser) -> Decisi
     packed = _packed(uses, tuple(place.parameter.shape))
     if packed is None:
         initializer, why = choose(principal)
-        return Decision(initializer, f"{described(principal)}; {why}", principal.fan_in, principal.fan_out)
+        # Weights that are made sum as many inputs again, one layer later.
+        fan_in = principal.fan_in * principal.sink.sums
+        return Decision(initializer, f"{described(principal)}; {why}", fan_in, principal.fan_out)
     dim, ordered = packed
     parts, reasons = [], []
     for use in ordered:

@@ -13,6 +13,7 @@ output it is 1; in a branch of a residual stream with n branches it is 1/n.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import torch
@@ -20,7 +21,8 @@ import torch
 from goodinit.errors import GoodinitError
 from goodinit.graph import Elementwise, Graph, Residual, Sink, Source, WeightUse
 from goodinit.recipes.costs import SHORT, cost
-from goodinit.recipes.generating import generated
+from goodinit.recipes.generating import generated, generated_share
+from goodinit.recipes.keeping import kept_size, kept_start, unknown
 from goodinit.recipes.mirrors import MIRRORED_FROM, activation_like, pairs_of, structure_fits, unmirrors
 from goodinit.recipes.staying import kept_biases, kept_temperature
 from goodinit.recipes.words import SINKS, SOURCES
@@ -212,10 +214,7 @@ class Travel:
 
     def arriving(self, use: WeightUse) -> tuple[float, str]:
         """Return (second moment of what a weight reads, where it comes from in words)."""
-        return self.reads(use, use.source)
-
-    def reads(self, use: WeightUse, source: Source) -> tuple[float, str]:
-        """Return (second moment, words) of a source of a weight, or of what meets its results."""
+        source = use.source
         inner, words = self._before_activation(use, source)
         mixed = self._sampled(source)
         if mixed > 0:
@@ -229,20 +228,11 @@ class Travel:
         through = f"{source.activation.name} of {words}"
         return inner * self.passed(source.activation, inner), through
 
-    def beside(self, use: WeightUse, source: Source) -> float:
-        """Return the second moment of what the weights that a use makes multiply; 1 within that question."""
-        if use.name in self._asked:
-            return 1.0
-        self._asked.add(use.name)
-        found = self.reads(use, source)[0]
-        self._asked.discard(use.name)
-        return found or 1.0
-
     def _before_activation(self, use: WeightUse, source: Source) -> tuple[float, str]:
         if source.kind == "weight":
             previous = [self._by_name[name] for name in source.weights if name in self._by_name]
             q = [self.puts_out(other) for other in previous if other.name != use.name]
-            return (max(q) if q else 1.0), "the layer before"
+            return (max(q) if q else 1.0), "the layer before" + unknown(self.graph, source.weights)
         if source.kind == "gate":
             return self._gated(source), "a gated product"
         if source.kind == "residual":
@@ -251,14 +241,17 @@ class Travel:
             return (1.0 if found is None or own else self.beginning(found.start)), "the residual stream"
         if source.kind == "embedding":
             own = use.name in source.weights
-            return (1.0 if own else self._looked_up(source.weights)), "an embedding"
+            words = "an embedding" + unknown(self.graph, source.weights)
+            return (1.0 if own else self._looked_up(source.weights)), words
+        if source.kind == "generated":
+            return self._leaf(source.kind, source.weights), SOURCES[source.kind]
         return source.size, SOURCES.get(source.kind, "several signals")
 
     def puts_out(self, use: WeightUse) -> float:
         """Return the second moment of a weight's results: the wanted one, unless its values are kept."""
         if use.name not in self._made:
             self._made[use.name] = self.wanted(use, use.sink)[0]
-            size = use.held() if use.held is not None and use.name in self.graph.kept else math.nan
+            size = kept_size(self.graph, use)
             if math.isfinite(size):
                 biases = [other.held() for other in self.graph if self._kept_bias(other, use) and other.held]
                 self._made[use.name] = size * use.fan_in * self.arriving(use)[0] + sum(biases)
@@ -269,19 +262,27 @@ class Travel:
 
     def _sampled(self, source: Source) -> float:
         """Return the second moment of a source that only samples tell, NaN for others."""
-        if source.moment is None:
-            return math.nan
-        if source.moment not in self._moments:
-            self._moments[source.moment] = source.moment(self._leaf)
-        return self._moments[source.moment]
+        return math.nan if source.moment is None else self.asked(source.moment)
+
+    def asked(self, moment: Callable[[Callable[[str, tuple[str, ...]], float]], float]) -> float:
+        """Return what a moment of the graph is in this network, each asked once."""
+        if moment not in self._moments:
+            self._moments[moment] = moment(self._leaf)
+        return self._moments[moment]
 
     def _leaf(self, kind: str, names: tuple[str, ...]) -> float:
         """Return the second moment of a signal from its kind and the parameters that made it."""
         if kind == "embedding":
             return self._looked_up(names)
+        if kind == "kept":
+            return float(bool(names) and self.graph.kept.issuperset(names))
         if kind in ("forget_bias", "horizon"):
             return self.forget_bias if kind == "forget_bias" else self.horizon or 0.0
         made = [self._by_name[name] for name in names if name in self._by_name]
+        if kind == "generated":
+            return max((generated_share(self, use) for use in made), default=1.0)
+        # Weights that are made are told by what they put out.
+        made = [use for use in made if use.sink.kind != "generated"]
         return max((self.puts_out(use) for use in made), default=1.0) if kind == "weight" else 1.0
 
     def _gated(self, source: Source) -> float:
@@ -351,7 +352,9 @@ class Travel:
 
         That table has second moment 1/(m·d), see `goodinit.recipes.lookups`, and so has each added to it.
         """
-        moment = 0.0
+        moment = kept_start(self, start)
+        if moment > 0:
+            return moment
         for name in start:
             # A table that is only read through a normalization, as BART's, starts the stream at 1.
             direct = [sink for use in self.graph[name] for sink in use.sinks if sink.kind == "residual"]
@@ -379,6 +382,9 @@ class Travel:
 
     def _looked_up(self, names: tuple[str, ...]) -> float:
         """Return the second moment of rows of tables: 1, unless one of them is also the output layer."""
+        stays = [kept_size(self.graph, use) for name in names for use in self.graph[name][:1]]
+        if known := [size for size in stays if math.isfinite(size)]:
+            return sum(known) / len(known)
         heads = [use for name in names for use in self.graph[name] if use.contracts and use.head]
         return (self._table(heads[0]) if heads else 0.0) or 1.0
 

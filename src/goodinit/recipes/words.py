@@ -10,6 +10,7 @@ SOURCES = {
     "norm": "a normalized signal",
     "attention": "attention's mix of values",
     "linear_attention": "an attention without softmax",
+    "generated": "a layer whose weights are made",
     "recurrence": "a recurrent state",
     "learned": "a learned vector",
 }

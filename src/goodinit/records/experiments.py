@@ -40,12 +40,16 @@ class Violin:
 
 @dataclass(frozen=True)
 class Grid:
-    """A heat map: one value for each row and column, rows from the bottom."""
+    """A heat map: one value for each row and column, rows from the bottom.
+
+    Where there is a `middle`, such as 0 for a logarithm, colours go two ways from it.
+    """
 
     columns: tuple[str, ...]
     rows: tuple[str, ...]
     values: tuple[tuple[float, ...], ...]
     unit: str
+    middle: float | None = None
 
 
 @dataclass(frozen=True)

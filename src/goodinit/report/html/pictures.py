@@ -25,6 +25,7 @@ _PLAIN = 1e6
 # Labels of a heat map's columns and rows that fit on a telephone, and the cells that still need gaps.
 _COLUMNS, _ROWS, _GAPS = 12, 32, 24
 _SEQUENTIAL = [[0, "$grid"], [1, "$measured"]]
+_DIVERGING = [[0, "$low"], [0.5, "$grid"], [1, "$high"]]
 
 
 def picture(made: Picture, prefix: str = "") -> Figure:
@@ -191,11 +192,17 @@ def _hover(each: Violin) -> str:
 
 
 def _grid(made: Picture, grid: Grid, prefix: str) -> Figure:
+    colours: dict[str, Any] = {"colorscale": _SEQUENTIAL}
+    if grid.middle is not None:
+        away = [abs(v - grid.middle) for row in grid.values for v in row if math.isfinite(v)]
+        most = max(away, default=0.0) or 1.0
+        ends = {"zmin": rounded(grid.middle - most), "zmax": rounded(grid.middle + most)}
+        colours = {"colorscale": _DIVERGING, **ends}
     trace = {
         "type": "heatmap",
         "z": [[rounded(value) for value in row] for row in grid.values],
         "columns": [f"{made.x} {column}" for column in grid.columns],
-        "colorscale": _SEQUENTIAL,
+        **colours,
         "colorbar": bar(grid.unit),
         "xgap": int(len(grid.columns) <= _GAPS),
         "ygap": int(len(grid.rows) <= _GAPS),
