@@ -35,6 +35,7 @@ def test_every_experiment_has_its_result_and_a_picture_of_less_than_500_kb(tool:
     results = json.loads(tool.DATA.read_text("utf-8"))
     assert [each["name"] for each in results] == list(lab.names())
     for each in results:
-        assert each["answer"] and each["facts"] and each["settings"], each["name"]
+        for field in ("answer", "facts", "settings"):
+            assert each[field], (each["name"], field)
         size = (tool.PICTURES / f"{each['name']}.png").stat().st_size
         assert 5_000 < size < 500_000, each["name"]

@@ -50,7 +50,8 @@ def trace(model: nn.Module, example: Any = None) -> Graph:
 
     Source: counting; the operations are those of ATen, as the dispatcher sees them.
     """
-    model = unsharded(model)
+    if isinstance(model, nn.Module):  # `run` refuses what is none
+        model = unsharded(model)
     done = run(model, example)
     owners = {place.name: place.uses[0].module_name for place in done.places}
     names = {id(place.parameter): place.name for place in done.places}

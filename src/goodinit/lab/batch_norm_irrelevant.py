@@ -19,7 +19,7 @@ from goodinit.records import Fact, Interval, Picture
 
 # Hidden layers, seeds, steps, learning rates; layers, width and seeds of the gradients' measurement.
 _SIZES = {
-    "small": ((4,), 3, 500, (0.1,), 8, 48, 4),
+    "small": ((4,), 2, 500, (0.1,), 8, 48, 4),
     "default": ((4, 12), 4, 500, (0.01, 0.1, 1.0, 10.0), 16, 128, 8),
     "full": ((4, 12, 24), 16, 1500, (0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0), 40, 256, 30),
 }

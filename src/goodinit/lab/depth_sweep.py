@@ -17,7 +17,7 @@ from goodinit.records import Fact, Interval, Line, Picture
 # Activations, depths, seeds, steps, learning rates.
 _ALL = ("sigmoid", "tanh", "ReLU")
 _SIZES = {
-    "small": (("sigmoid", "ReLU"), (2, 8), 3, 500, (0.1,)),
+    "small": (("sigmoid", "ReLU"), (8,), 3, 500, (0.1,)),
     "default": (_ALL, (1, 2, 4, 8, 16), 6, 500, (0.03, 0.1, 0.3)),
     "full": (_ALL, (1, 2, 4, 8, 16, 32), 24, 1500, (0.01, 0.03, 0.1, 0.3, 1.0)),
 }

@@ -14,8 +14,9 @@ from goodinit.lab.nets import Layer
 from goodinit.lab.training import DEFAULT, S4_SETTINGS, S4_STEPS, at_pass, train_s4, tried, wins
 from goodinit.records import Comparison, Picture
 
-# Data sets, seeds on each.
-_SIZES = {"small": (1, 8), "default": (4, 8), "full": (25, 4)}
+# Data sets, seeds on each, networks.
+_ALL = ("sigmoid3", "sigmoid4", "tanh3")
+_SIZES = {"small": (1, 8, _ALL[1:]), "default": (4, 8, _ALL), "full": (25, 4, _ALL)}
 _FIRST = 420  # seed of the tutorials' data, the first of ours
 _LAWS: dict[str, Initializer] = {"Xavier uniform": XavierUniform(), "Xavier normal": XavierNormal()}
 _NETS: dict[str, tuple[int, Layer]] = {
@@ -30,13 +31,14 @@ _SOURCE = "100 paired seeds of a careful reproduction"
 
 
 def _measure(size: Size) -> Found:
-    sets, count = _SIZES[size]
-    made: dict[str, list[Comparison]] = {name: [] for name in _NETS}
+    sets, count, names = _SIZES[size]
+    made: dict[str, list[Comparison]] = {name: [] for name in names}
     for at in range(sets):
         data = load("s4", seed=_FIRST + at)
         # Other weights on every data set, so that all pairs are independent of each other given the data.
         seeds = range(at * count, (at + 1) * count)
-        for name, (hidden, activation) in _NETS.items():
+        for name in names:
+            hidden, activation = _NETS[name]
             made[name].append(
                 train_s4(hidden, activation, _LAWS, seeds=seeds, passes=_MARKS, lr=_RATE, data=data)
             )
@@ -44,11 +46,11 @@ def _measure(size: Size) -> Found:
     def reached(name: str, plan: str, passes: int) -> list[float]:
         return [value for each in made[name] for value in at_pass(each, plan, _RATE, passes)]
 
-    final = {name: {plan: reached(name, plan, _LATE) for plan in (DEFAULT, *_LAWS)} for name in _NETS}
+    final = {name: {plan: reached(name, plan, _LATE) for plan in (DEFAULT, *_LAWS)} for name in names}
     typical = {name: {plan: median(values) for plan, values in row.items()} for name, row in final.items()}
     won = {
         (name, plan, at): wins(reached(name, plan, at), reached(name, DEFAULT, at))
-        for name in _NETS
+        for name in names
         for plan in _LAWS
         for at in (_EARLY, _LATE)
     }
@@ -61,7 +63,7 @@ def _measure(size: Size) -> Found:
             stated.get((plan, name)),
             source=_SOURCE if (plan, name) in stated else "",
         )
-        for name in _NETS
+        for name in names
         for plan in (DEFAULT, *_LAWS)
     ]
     claims: dict[tuple[str, str, int], tuple[float | tuple[float, float], str]] = {
@@ -83,8 +85,11 @@ def _measure(size: Size) -> Found:
             f"{said(typical['sigmoid4'][DEFAULT])} to {said(typical['sigmoid4']['Xavier uniform'])} with "
             f"Xavier "
             f"uniform, which wins {round(better.value * pairs)} of {pairs} pairs.",
-            f"Sigmoid, three hidden layers: from {said(typical['sigmoid3'][DEFAULT])} to "
-            f"{said(typical['sigmoid3']['Xavier uniform'])}.",
+            *(
+                f"{name}: from {said(typical[name][DEFAULT])} to {said(typical[name]['Xavier uniform'])}."
+                for name in names
+                if name == "sigmoid3"
+            ),
             f"tanh: Xavier uniform is ahead on {said(start)} of the pairs after {_EARLY} pass, and on "
             f"{said(end)} "
             f"after {_LATE}: {differs}.",
@@ -113,7 +118,7 @@ def _measure(size: Size) -> Found:
                     log_y=True,
                     lines=tuple(tried(each.plan, each.test, S4_STEPS) for each in made[name][0].summaries),
                 )
-                for name in _NETS
+                for name in names
             ),
             Picture(
                 "final",
@@ -124,7 +129,7 @@ def _measure(size: Size) -> Found:
                 violins=tuple(
                     violin(name, torch.tensor(values).log10(), plan)
                     for plan in (DEFAULT, *_LAWS)
-                    for name, values in ((name, final[name][plan]) for name in _NETS)
+                    for name, values in ((name, final[name][plan]) for name in names)
                 ),
             ),
         ),

@@ -214,9 +214,10 @@ def _bent(uses: tuple[WeightUse, ...]) -> bool:
 
 def _recurs(use: WeightUse) -> bool:
     """Tell whether a shift is made positive, and exponentiated in another product: part of a recurrence."""
-    if use.op != "shift" or use.sink.kind not in ("gate", "linear_attention") or use.sink.activation is None:
-        return False
-    return use.sink.activation.name in _POSITIVE and bool(_exponentials(use))
+    kinds = ("gate", "linear_attention")
+    found = (sink.activation for sink in use.sinks if use.op == "shift" and sink.kind in kinds)
+    positive = any(function is not None and function.name in _POSITIVE for function in found)
+    return positive and bool(_exponentials(use))
 
 
 def _steps(use: WeightUse) -> bool:
