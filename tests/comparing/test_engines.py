@@ -264,6 +264,21 @@ def test_what_cannot_be_stacked_is_trained_in_turn_and_the_reason_is_told(
         compare(build, ["torch"], regression(), seeds=2, steps=3, lr=0.1, engine="stacked")
 
 
+def test_convolutions_are_stacked_only_where_that_is_asked_for() -> None:
+    def build() -> nn.Module:
+        return nn.Sequential(nn.Conv2d(2, 2, 3), nn.ReLU(), nn.Flatten(), nn.Linear(32, 3))
+
+    notes = {
+        engine: compare(
+            build, ["torch"], images(), seeds=2, steps=2, lr=0.1, loss="cross_entropy", engine=engine
+        ).notes
+        for engine in ("auto", "stacked")
+    }
+    assert notes["auto"][0].startswith("engine: sequential")
+    assert "Conv2d train faster one after another" in notes["auto"][1]
+    assert notes["stacked"][0] == "engine: stacked"
+
+
 def test_dropout_is_the_same_for_all_plans_and_runs_at_a_seed() -> None:
     runs = [
         compare(Noisy, labels, regression(), seeds=2, steps=4, lr=0.1).runs

@@ -88,7 +88,9 @@ def test_the_power_of_a_sign_test_is_its_level_without_a_difference_and_one_with
     gains = torch.cat([one - other, other - one])
     none = seed_lottery.power(gains.tolist(), [0.0] * 800, (32,))
     large = seed_lottery.power((-gains.abs()).tolist(), [0.0] * 800, (32,))
+    worse = seed_lottery.power(gains.abs().tolist(), [0.0] * 800, (32,))
     assert none[0] < 0.05
+    assert worse == [0.0]
     assert large == [1.0]
 
 
@@ -141,10 +143,11 @@ def test_mup_keeps_what_hidden_layers_do_and_shrinks_the_last_ones_weights() -> 
     width, r = 256, 16
     model = mup_widths.net(width, True)
     model = mup_widths.plan(model, width, True).apply_(model)
-    stds = [float((layer.factor * layer.weight).std()) for layer in model if isinstance(layer, nn.Linear)]
+    layers = [layer for layer in model if isinstance(layer, nn.Linear)]
+    stds = [float((layer.factor * layer.weight.detach()).std()) for layer in layers]
     # 2,560 weights at least: six standard errors of a std are 6/√(2·2560) = 8.4 %.
     assert stds == pytest.approx([64**-0.5, width**-0.5, width**-0.5 / math.sqrt(r)], rel=0.084)
-    assert [layer.factor for layer in model if isinstance(layer, nn.Linear)] == [1.0, 1 / r, 1 / r]
+    assert [layer.factor for layer in layers] == [1.0, 1 / r, 1 / r]
 
 
 def test_medians_of_wins_and_losses_are_told_apart() -> None:

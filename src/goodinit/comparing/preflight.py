@@ -7,6 +7,7 @@ from dataclasses import replace
 from functools import partial
 
 import torch
+from torch import nn
 
 from goodinit.comparing.chunk import advancing
 from goodinit.comparing.engines.step import NotStackable
@@ -117,8 +118,8 @@ def choose_engine(
     """
     if asked == "sequential":
         return training, ("members were trained one after another, as asked",)
-    notes = []
-    for engine in _candidates(training) if asked == "auto" else (asked,):
+    notes: list[str] = []
+    for engine in _candidates(training, members, notes) if asked == "auto" else (asked,):
         trial = replace(training, engine=engine)
         try:
             _agree(trial, members)
@@ -134,9 +135,22 @@ def choose_engine(
     )
 
 
-def _candidates(training: Training) -> tuple[str, ...]:
-    """Return the engines to try, the fastest for so many steps first."""
-    return ("compiled", "stacked") if training.steps >= WORTH_COMPILING else ("stacked",)
+def _candidates(training: Training, members: Sequence[Member], notes: list[str]) -> tuple[str, ...]:
+    """Return the engines to try, the fastest for so many steps first, and note what is not tried.
+
+    Stacked, a convolution with weights of its own for each member becomes a grouped one, and a recurrent
+    layer a loop of small operations: both took ten times as long on CPUs as one member after another.
+    """
+    engines = ("compiled", "stacked") if training.steps >= WORTH_COMPILING else ("stacked",)
+    slow = {
+        type(module).__name__
+        for module in built(training.build, members[0].seed).modules()
+        if isinstance(module, nn.RNNBase | nn.Conv1d | nn.Conv2d | nn.Conv3d)
+    }
+    if slow:
+        notes.append(f"not stacked: {', '.join(sorted(slow))} train faster one after another")
+        return tuple(engine for engine in engines if engine != "stacked")
+    return engines
 
 
 def _agree(training: Training, members: Sequence[Member]) -> None:

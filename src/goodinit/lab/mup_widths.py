@@ -18,7 +18,7 @@ from goodinit.records import Comparison, Fact, Interval, Line, Picture
 
 # Widths, seeds, steps, learning rates; widths and seeds of the coordinate check.
 _SIZES = {
-    "small": ((16, 64), 2, 500, (2.0**-9, 2.0**-7, 2.0**-5), (32, 64, 128), 6),
+    "small": ((16, 64), 2, 500, (2.0**-9, 2.0**-7, 2.0**-5), (32, 64, 128), 12),
     "default": ((16, 32, 64, 128), 4, 500, tuple(2.0**at for at in range(-10, -1)), (32, 64, 128, 256), 16),
     "full": (
         (16, 32, 64, 128, 256),
@@ -137,7 +137,7 @@ def _measure(size: Size) -> Found:
 
         batch = (data.train_x[:_BATCH], data.train_y[:_BATCH])
         check = goodinit.coordinate_check(
-            drawn, checked, batch, optimizer="adam", lr=1e-3, steps=1, seeds=repeats
+            drawn, checked, batch, optimizer="adam", lr=1e-3, steps=1, seeds=repeats, confidence=0.95
         )
         layer = check.layers[-1]
         if layer.change_slope is None or layer.change_interval is None:
