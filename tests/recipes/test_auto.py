@@ -273,11 +273,13 @@ class TestBlindSpotsOfThePeer:
         assert made["other.weight"].std < 1
 
     def test_the_stride_of_a_transposed_convolution_counts(self) -> None:
-        one = plan(nn.ConvTranspose2d(16, 4, 4), "auto", example=torch.zeros(1, 16, 8, 8))["weight"]
-        two = plan(nn.ConvTranspose2d(16, 4, 4, stride=2), "auto", example=torch.zeros(1, 16, 8, 8))["weight"]
+        # So large an image has hardly any edges.
+        image = torch.zeros(1, 16, 512, 512)
+        one = plan(nn.ConvTranspose2d(16, 4, 4), "auto", example=image)["weight"]
+        two = plan(nn.ConvTranspose2d(16, 4, 4, stride=2), "auto", example=image)["weight"]
         assert one.fan_in == 256
         assert two.fan_in == 64
-        assert two.std == pytest.approx(2 * one.std)
+        assert two.std == pytest.approx(2 * one.std, rel=0.01)
 
     @pytest.mark.filterwarnings("ignore")
     def test_an_encoder_as_root_is_filled_layer_by_layer(self) -> None:

@@ -14,13 +14,16 @@ from typing import Any, cast
 import torch
 from torch import Tensor
 
+from goodinit.graph.biases import bias_of
 from goodinit.graph.contractions import CONTRACTIONS
 from goodinit.graph.expressions import elementwise, replayed
 from goodinit.graph.flow import Const, Flow, Link, Root, Signal, Weight
 from goodinit.graph.paths import parameter_names
+from goodinit.graph.pooling import KEPT_BY_AVERAGES, averaged, pooled
 from goodinit.graph.replaying import LEAVES, replayed_moment
 from goodinit.graph.states import Leaf, state_moment
 from goodinit.graph.tape import Node, Ref
+from goodinit.graph.thinning import affordable
 
 __all__ = ["Leaf", "sampled", "yielded"]
 
@@ -34,6 +37,7 @@ _LARGEST = {"amax", "max", "max_dim"}
 # Operations that add up what lies at several places; a product with a constant matrix is one.
 _ADDING = {"sum", "cumsum", "index_add", "index_add_", "scatter_add", "scatter_add_", "scatter_reduce"}
 _ADDING |= {"scatter_reduce_", "segment_reduce", "_sparse_mm", *CONTRACTIONS}
+_ADDING |= {"_fft_r2c", "_fft_c2c", "_fft_c2r"}
 
 
 def sampled(flow: Flow, link: Link, mixed: frozenset[int]) -> Callable[[Leaf], float] | None:
@@ -47,7 +51,7 @@ def sampled(flow: Flow, link: Link, mixed: frozenset[int]) -> Callable[[Leaf], f
     # Queries, keys and values read one signal, and so do the branches of a gate: it is one question.
     key = ("moment", link)
     if key not in flow.functions:
-        sums = _sums(flow, link, mixed) or _shares(flow, link)
+        sums = _sums(flow, link, mixed) or _shares(flow, link) or pooled(flow, link, mixed)
         flow.functions[key] = _asked(flow, link, sums, mixed) if sums or _mixes(flow, link) else None
     return cast("Callable[[Leaf], float] | None", flow.functions[key])
 
@@ -70,13 +74,24 @@ def yielded(flow: Flow, root: Root, mixed: frozenset[int]) -> Callable[[Leaf], f
 
 def _asked(flow: Flow, link: Link, sums: bool, mixed: frozenset[int]) -> Callable[[Leaf], float]:
     def moment(leaf: Leaf) -> float:
-        found = replayed_moment(flow, link.value, leaf, mixed) if sums else math.nan
+        found = _replayed(flow, link, leaf, mixed) if sums else math.nan
         if not found > 0:
             value = _Sampler(flow, leaf).link(link, 0)
             found = math.nan if value is None else float(value.square().mean())
+            if value is None and not sums:
+                found = replayed_moment(flow, link.value, leaf, mixed)
         return float(f"{found:.2g}") if math.isfinite(found) else math.nan
 
     return moment
+
+
+def _replayed(flow: Flow, link: Link, leaf: Leaf, mixed: frozenset[int]) -> float:
+    own = affordable(flow, link.root) if pooled(flow, link, mixed) else flow
+    found = replayed_moment(own, link.value, leaf, mixed)
+    places = averaged(flow, link)
+    if places is None:
+        return found
+    return max(found, KEPT_BY_AVERAGES * replayed_moment(own, places.value, leaf, mixed))
 
 
 def _sums(flow: Flow, link: Link, mixed: frozenset[int]) -> bool:
@@ -86,6 +101,8 @@ def _sums(flow: Flow, link: Link, mixed: frozenset[int]) -> bool:
         root = flow.roots[at.pop().root]
         if root.kind in LEAVES or root.value in mixed:
             continue
+        if root.kind in ("sum", "mixed") and any(_scaled(flow, item) for item in root.links):
+            return True
         if root.kind == "interaction" or (root.kind in ("move", "reduce") and root.op in _ADDING):
             return True
         for item in root.links:
@@ -93,6 +110,14 @@ def _sums(flow: Flow, link: Link, mixed: frozenset[int]) -> bool:
                 seen.add(item.root)
                 at.append(item)
     return False
+
+
+def _scaled(flow: Flow, link: Link) -> bool:
+    """Whether parameters scale a signal on a link: they may start at 0, or at shares of 1."""
+    return any(
+        node.op.rstrip("_") in ("mul", "div") and any(isinstance(flow.states[i], Weight) for i in node.inputs)
+        for node in flow.between(link.value, link.root)
+    )
 
 
 def _shares(flow: Flow, link: Link) -> bool:
@@ -121,7 +146,7 @@ def _mixes(flow: Flow, link: Link) -> bool:
             continue
         elif len(links) > 1 and any(elementwise(flow, [item]) is not None for item in links):
             return True
-        if products > 1 or (products and root.kind in ("sum", "mixed") and len(links) > 1):
+        if products > 1 or (root.kind in ("sum", "mixed") and len(links) > 1):
             return True
         at.extend(links)
     return False
@@ -177,6 +202,9 @@ class _Sampler:
                 if link.part == "addend" and out is not None:
                     more = self.link(link, part)
                     out = None if more is None else out + more
+            bias = bias_of(self.flow, root, self.leaf)
+            if out is not None and bias is not None:
+                out = out + bias.flatten()[torch.randint(bias.numel(), (_SAMPLES,), generator=self.generator)]
             return out
         links = [link for link in root.links if link.part != "statistic"]
         if root.kind == "reduce" and root.op in _LARGEST and len(links) == 1:

@@ -6,20 +6,23 @@ import dataclasses
 from collections.abc import Iterable, Sequence
 
 from goodinit.graph.arrivals import sampled, yielded
-from goodinit.graph.attention import attention_parts, gate_part, logit_variance, reads_attention
+from goodinit.graph.attention import attention_parts, carries, gate_part, logit_variance, reads_attention
 from goodinit.graph.blocks import LOOKUPS, covered, joined, parameter_block, parameter_dims, partition
 from goodinit.graph.contractions import CONTRACTIONS
+from goodinit.graph.edges import inside
 from goodinit.graph.expressions import elementwise
 from goodinit.graph.factors import as_factor
 from goodinit.graph.flow import Flow, Link, Part, Root, Site, Touch
 from goodinit.graph.gains import as_gain, divides, inner_gains
 from goodinit.graph.layout import Span
+from goodinit.graph.making import making_of
 from goodinit.graph.merging import merged
 from goodinit.graph.mixtures import Mixtures
 from goodinit.graph.norm_sizes import norm_size
 from goodinit.graph.paths import End, Origin, Paths, parameter_names
 from goodinit.graph.recurrent import between, recurrent_names, recurrent_uses
 from goodinit.graph.replaying import held_by
+from goodinit.graph.scoring import scored
 from goodinit.graph.streams import residuals, scales_along, streams_of
 from goodinit.graph.uses import Residual, Sink, Source, WeightUse
 
@@ -79,8 +82,10 @@ class _Assembler:
             else:
                 found.extend(self._site(site, self.roots.get(id(site))))
         gains = inner_gains(flow)
-        for touch in flow.touches:
-            found.extend(self._touch(as_gain(flow, touch, gains)))
+        touches = [as_gain(flow, touch, gains) for touch in flow.touches]
+        for factors in (False, True):  # a factor of a weight has that weight's site, or else no other use
+            reached = {use.name for use in found if factors}
+            found += [u for touch in touches for u in self._touch(touch, factors) if u.name not in reached]
         for node in flow.tape.nodes:
             if node.op == "rnn":
                 links = flow.roots[node.outputs[0]].links
@@ -126,6 +131,7 @@ class _Assembler:
                 norm_after=norm_after,
                 head=all(sink.kind == "output" for sink in sinks),
                 held=held_by(self.flow, site.node, site.shape),
+                inside=inside(self.flow.tape, site),
             )
             for part in site.parts:
                 yield self._for_part(base, site, part, dim, span)
@@ -146,7 +152,6 @@ class _Assembler:
             parameter_dims(part.layout, value.shape, group)
             for group in (site.contracted, site.output, site.batch)
         ]
-        through = tuple(op for op in part.through if op not in ("clone", "_to_copy"))
         use = dataclasses.replace(
             base,
             name=value.name,
@@ -156,7 +161,8 @@ class _Assembler:
             output=dims[1],
             batch=dims[2],
             fan_out=fan_out,
-            through=through,
+            through=tuple(op for op in part.through if op not in ("clone", "_to_copy")),
+            making=making_of(self.flow, site, part),
         )
         if part.inner and not part.role:
             return as_factor(self.flow, use, site, part)
@@ -254,9 +260,7 @@ class _Assembler:
             terms = self.paths.origins[last.root].terms if mixture is None else mixture.parts
             scale, start = (*inner, *found.scale), self.starts.get(found.stream, ())
             return dataclasses.replace(found, scale=scale, terms=terms, start=start)
-        passed = end.kind in ("norm", "generated") or (
-            end.kind == "gate" and gate_part(self.paths, end) == "value"
-        )
+        passed = end.kind in ("norm", "generated") or (end.kind == "gate" and carries(self.paths, end))
         if passed and depth < 2:
             for further in self.paths.ends[end.target]:
                 found = self._residual(further, depth + 1)
@@ -277,7 +281,8 @@ class _Assembler:
         sums = 1.0 if product is None else product.sums
         yields = None if product is None else yielded(self.flow, product, self.mixed)
         variance = logit_variance(self.paths, end) if end.kind == "attention_logits" else 1.0
-        return Sink(end.kind, (), activation, norm, sums, variance, yields)
+        rows = scored(self.paths, end, self.mixed)
+        return Sink(end.kind, (), activation, norm, sums, variance, yields, rows)
 
     def _source(self, links: Sequence[Link], site: Site | None) -> Source:
         if not links:
@@ -304,7 +309,7 @@ class _Assembler:
 
     # -- scales, shifts and the rest
 
-    def _touch(self, touch: Touch) -> Iterable[WeightUse]:
+    def _touch(self, touch: Touch, factors: bool = False) -> Iterable[WeightUse]:
         flow = self.flow
         if touch.on is None:
             base = self._touch_base(touch, Source("data"), [], ())
@@ -319,7 +324,7 @@ class _Assembler:
             ]
         for part in touch.parts:
             value = flow.tape.values[part.leaf]
-            if _CONTRACTING.intersection(part.through):
+            if not factors and _CONTRACTING.intersection(part.through):
                 continue
             looked_up = touch.kind in ("token", "start") and bool(LOOKUPS.intersection(part.through))
             for dim, span, base in targets:

@@ -13,7 +13,7 @@ from goodinit.graph.flow import Flow, Link
 from goodinit.graph.layout import Layout
 from goodinit.graph.paths import End, Paths, walk_back
 
-__all__ = ["attention_parts", "gate_part", "logit_variance", "reads_attention"]
+__all__ = ["attention_parts", "carries", "gate_part", "logit_variance", "reads_attention"]
 
 # What lies between a projection and the product with the keys: rotary embedding, norms, repeats.
 _THROUGH = {"move", "sum", "norm", "center", "mixed", "reduce"}
@@ -142,6 +142,20 @@ def gate_part(paths: Paths, end: End) -> str:
     own, other = _bending(flow, mine), _bending(flow, others[0])
     # Where both are bent, the one that stays between 0 and 1 is the gate.
     return "gate" if own > other or own == other == 1 else "value"
+
+
+def carries(paths: Paths, end: End) -> bool:
+    """Return whether a signal that ends in a product is what is gated; of two alike, it is the deeper one."""
+    flow, mine = paths.flow, end.links[-1]
+    if gate_part(paths, end) != "value":
+        return False
+    alike = [
+        link
+        for link in flow.roots[end.target].links
+        if link == mine or gate_part(paths, End(end.kind, end.target, (link,))) == "value"
+    ]
+    # Of equally deep ones the last: together they are one branch, not two.
+    return mine == max(reversed(alike), key=lambda link: flow.roots[link.root].depth)
 
 
 def _bending(flow: Flow, link: Link) -> int:

@@ -46,6 +46,11 @@ class Budget:
             raise SpentError
         self.operations, self.numbers, self.products = left
 
+    @property
+    def low(self) -> bool:
+        """Whether half of it is spent: the rest is for other questions, not for more digits of one."""
+        return 2 * self.numbers < _NUMBERS or 2 * self.products < _PRODUCTS
+
 
 def drawn(
     shape: Sequence[int], seed: int, key: int, budget: Budget, dtype: torch.dtype = torch.float32

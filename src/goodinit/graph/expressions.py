@@ -191,7 +191,7 @@ def _prelu(x: Tensor) -> Tensor:
 
 def _cast(x: Tensor, dtype: torch.dtype | None) -> Tensor:
     # Rounding to the model's precision is no part of the function.
-    if dtype is None or (dtype.is_floating_point and x.dtype == torch.float64):
+    if dtype is None or dtype.is_complex or (dtype.is_floating_point and x.dtype == torch.float64):
         return x
     return x.to(torch.float64 if dtype.is_floating_point else dtype)
 

@@ -48,7 +48,7 @@ def as_gain(flow: Flow, touch: Touch, gains: dict[int, int]) -> Touch:
         return touch
     value = gains[touch.node]
     on = Link(value, whole(flow.tape.values[value].shape), value)
-    return dataclasses.replace(touch, on=on)
+    return dataclasses.replace(touch, on=on, fan_out=1.0)
 
 
 def divides(flow: Flow, touch: Touch) -> bool:

@@ -160,7 +160,7 @@ def _split(size: int, stride: int, places: list[tuple[int, int, int]]) -> tuple[
         if at is None or at >= len(places):
             return None
         count, inner, step = places[at]
-        if stride % inner:
+        if stride % inner or not count:  # of an empty tensor nothing can be told
             return None
         jump = stride // inner
         if (size - 1) * jump < count:

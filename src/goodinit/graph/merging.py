@@ -22,6 +22,8 @@ def merged(uses: Sequence[WeightUse]) -> list[WeightUse]:
                 ),
                 sinks=(),
                 held=None,
+                inside=1.0,
+                making=None,
                 index=0,
                 calls=1,
                 residual=None,

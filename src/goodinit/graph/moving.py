@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 
-from goodinit.graph.carrying import Builder, spread
+from goodinit.graph.carrying import Builder, lost, spread
 from goodinit.graph.flow import Const, Part, Signal, Weight
 from goodinit.graph.layout import Layout, regrouped
 from goodinit.graph.tape import Node, Value
@@ -32,7 +32,8 @@ def view(b: Builder, node: Node) -> None:
             else:
                 b.put(index, Signal(state.root, layout))
         elif isinstance(state, Weight):
-            b.put(index, Weight(tuple(_viewed(p, moved(p.layout), old, new) for p in state.parts)))
+            parts = lost(state, node.op) if old.dtype != new.dtype else state.parts
+            b.put(index, Weight(tuple(_viewed(p, moved(p.layout), old, new) for p in parts)))
         else:
             b.put(index, state)
 

@@ -17,15 +17,16 @@ import torch
 from torch import Tensor
 from torch.utils._pytree import tree_map_only
 
+from goodinit.graph.biases import bias_of, start_of
 from goodinit.graph.drawing import Budget, SpentError, drawn, mapped, wide
-from goodinit.graph.flow import Flow, Root, Weight
+from goodinit.graph.flow import Const, Flow, Root, Weight
 from goodinit.graph.forms import form_of
 from goodinit.graph.paths import parameter_names
 from goodinit.graph.recorder import written_by
 from goodinit.graph.states import Leaf, step_moments
 from goodinit.graph.tape import Node, Ref
 
-__all__ = ["LEAVES", "held_by", "replayed_moment"]
+__all__ = ["LEAVES", "computed", "held_by", "replayed_moment"]
 
 #: The kind of source that a root is, for roots at which signals may be drawn.
 LEAVES = {"data": "data", "weight": "weight", "embedding": "embedding", "residual": "residual"}
@@ -77,7 +78,7 @@ def replayed_moment(flow: Flow, value: int, leaf: Leaf, mixed: frozenset[int], s
                 break
             moments.append(float(found.square().mean()))
             count += found.numel()
-            if not 0 < count < _ENOUGH or (at + 2) * runs[0].operations > _CHEAP:
+            if not 0 < count < _ENOUGH or (at + 2) * runs[0].operations > _CHEAP or budget.low:
                 break
         # A few large numbers, as exponentials make them, leave most runs as they are.
         if count and math.isfinite(typical := statistics.median(moments)):
@@ -97,7 +98,9 @@ def _form(flow: Flow, value: int, leaf: Leaf, mixed: frozenset[int], sized: bool
         root = flow.roots.get(index)
         if root is None or not run.drawn(root):
             return None
-        return root.kind, root.value if root.kind == "recurrent" else run.moment(root)
+        bias = bias_of(flow, root, leaf)
+        started = None if bias is None else float(bias.double().mean())
+        return root.kind, root.value if root.kind == "recurrent" else run.moment(root), started
 
     node = None if sized else flow.tape.producer(value)
     return form_of(flow.tape, [value] if node is None else node.inputs, run.needs, begins)
@@ -124,6 +127,22 @@ def held_by(flow: Flow, node: int, shape: tuple[int, ...]) -> Callable[[], float
         return math.nan
 
     return held
+
+
+def computed(flow: Flow, value: int, given: dict[int, Tensor]) -> Tensor:
+    """Return a value made of parameters and constants alone.
+
+    Args:
+        flow: the coarse graph.
+        value: the value.
+        given: numbers of some values, in the place of those that the model holds.
+
+    Raises:
+        LookupError: if it depends on numbers that nobody holds.
+    """
+    run = _Replay(flow, None, frozenset(), True, 0, Budget())
+    run.known.update(given)
+    return run.value(value)
 
 
 class _Replay:
@@ -177,6 +196,9 @@ class _Replay:
         """Whether a root's signal is drawn, without a look at what it was made from."""
         if root.kind in ("weight", "residual", "attention", "generated") or root.value in self.mixed:
             return not self.through
+        state = self.flow.states[root.value]
+        if isinstance(state, Const) and state.fill is not None:
+            return False  # the zeros with which a recursion begins
         return root.kind in LEAVES
 
     def needs(self, index: int) -> list[int]:
@@ -198,7 +220,7 @@ class _Replay:
             for link in root.links:
                 if link.part == "addend":
                     made = made + self.known[link.value]
-            self._keep(index, made)
+            self._keep(index, self._biased(root, made))
         elif node is None:
             self._keep(index, self._constant(index))
         elif root is not None and root.kind == "weight":
@@ -283,7 +305,11 @@ class _Replay:
         made = self._sized(made, root)
         for tensor in added.values():
             made = made + tensor
-        return made
+        return self._biased(root, made)
+
+    def _biased(self, root: Root, made: Tensor) -> Tensor:
+        bias = None if self.leaf is None else bias_of(self.flow, root, self.leaf)
+        return made if bias is None else made + bias.to(made.dtype)
 
     def _constant(self, index: int) -> Tensor:
         tape, value = self.flow.tape, self.flow.tape.values[index]
@@ -291,6 +317,8 @@ class _Replay:
         # A weight that elementwise operations use, as mixtures of kernels do.
         if self.leaf is not None and index in self._weights() and (held is None or held.requires_grad):
             return self._normal(index, index, 1.0)
+        if self.leaf is not None and (start := start_of(self.flow, index, self.leaf)) is not None:
+            return start
         if held is not None and type(held) in (Tensor, torch.nn.Parameter) and held.shape == value.shape:
             return held.detach().to("cpu")
         fill = value.fill

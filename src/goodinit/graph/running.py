@@ -24,6 +24,7 @@ from goodinit.graph.nested import floating
 from goodinit.graph.nonfinite import Watch, holders
 from goodinit.graph.places import Place, canonical_modules, places
 from goodinit.graph.recorder import Recorder, nested_tensors
+from goodinit.graph.rejecting import spoilt, without_gradients
 from goodinit.graph.snapshot import eval_mode, untouched
 from goodinit.graph.tape import Tape
 
@@ -103,7 +104,8 @@ def _on_given(model: nn.Module, found: tuple[Place, ...], example: Example) -> R
     assert first is not None
     raise ExampleError(
         f"example: {type(model).__name__} rejected ({example.words()}): {type(first).__name__}: {first}. "
-        "Give another example: a tensor, a tuple of arguments, a dict of keyword arguments, "
+        + without_gradients(first)
+        + "Give another example: a tensor, a tuple of arguments, a dict of keyword arguments, "
         "or a callable that returns one"
     ) from first
 
@@ -153,6 +155,7 @@ def _attempt(
         told = f" rejected the example: {why}" if why else " rejected every made example"
         notes.append(f"ran in evaluation mode, because training mode{told}")
     notes += broken if how == "real" else _spoilt(example)
+    notes += [] if broken else spoilt(model, found)
     return Run(tape, how, tuple(notes), found, f"{example.words()}, {example.origin}")
 
 

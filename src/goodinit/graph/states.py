@@ -21,7 +21,8 @@ Array = NDArray[np.float64]
 
 #: Second moment of a signal that is drawn, by its kind (see `Source`) and its parameters; or a setting
 #: of the recurrent layer with these parameters: ``"forget_bias"``, ``"horizon"`` (at most 2 for none),
-#: or ``"kept"``: whether all of them stay as they are.
+#: or ``"kept"``: whether all of them stay as they are; or ``"low"`` and ``"high"``: between
+#: which numbers a bias or a gain starts, NaN for what is none.
 Leaf = Callable[[str, tuple[str, ...]], float]
 
 _KINDS = ("LSTM", "GRU", "RNN")

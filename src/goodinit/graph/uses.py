@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 from goodinit.graph.expressions import Elementwise
 from goodinit.graph.layout import Span
+from goodinit.graph.making import Making
 
 __all__ = ["Recurrence", "Residual", "Sink", "Source", "WeightUse"]
 
@@ -63,6 +64,7 @@ class Sink:
             the second moments of what the inputs were made of (see `Source.moment`).
         variance: where `kind` is ``"attention_logits"``, the variance that queries and keys of second
             moment 1 give the logits: 1 after the usual 1/√d.
+        scored: where products of looked-up rows are the output, that one's second moment from the rows'.
     """
 
     kind: str
@@ -74,6 +76,7 @@ class Sink:
     yields: Callable[[Callable[[str, tuple[str, ...]], float]], float] | None = field(
         default=None, compare=False, repr=False
     )
+    scored: Callable[[float], float] | None = field(default=None, compare=False, repr=False)
 
 
 @dataclass(frozen=True)
@@ -152,6 +155,8 @@ class WeightUse:
         divides: whether a scale is what the signal is divided by.
         held: gives the mean square of the numbers that the operation uses for now, as the model and its
             parametrizations make them; NaN where the model holds none.
+        inside: the share of what a convolution reads that is no padding.
+        making: what operations make of the parameter's numbers before they are used; None where nothing.
     """
 
     name: str
@@ -181,6 +186,8 @@ class WeightUse:
     through: tuple[str, ...] = ()
     divides: bool = False
     held: Callable[[], float] | None = field(default=None, compare=False, repr=False)
+    inside: float = 1.0
+    making: Making | None = field(default=None, compare=False, repr=False)
 
     @property
     def sink(self) -> Sink:

@@ -58,7 +58,9 @@ def _product(
     states = [b.state(operand.value) for operand in operands]
     made_of_weights = [isinstance(state, Weight) for state in states]
     if all(made_of_weights):
-        signal = _signal_of_two(b, node, operands[0].value, operands[1].value)
+        # In complex numbers it is a filter that is made, as state-space models do, not a layer.
+        filters = b.tape.values[node.outputs[0]].dtype.is_complex
+        signal = None if filters else _signal_of_two(b, node, operands[0].value, operands[1].value)
         if signal is None:
             parts = [
                 part

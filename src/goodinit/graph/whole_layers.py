@@ -25,7 +25,9 @@ def embedding(b: Builder, node: Node) -> None:
     out = values[node.outputs[0]].shape
     bag = 1.0
     if node.op != "embedding":
-        bag = math.prod(values[indices].shape) / max(out[0], 1)
+        # A mean divides what it adds up by the number of rows; the largest of them counts as one.
+        rows = math.prod(values[indices].shape) / max(out[0], 1)
+        bag = {0: rows, 1: 1 / max(rows, 1.0)}.get(named_arguments(node).get("mode", 0), 1.0)
     fans = embedding_fans(shape[0], shape[-1], bag)
     roles = Roles((0,), (1,), (), fans.fan_in, fans.fan_out, {len(out) - 1: 1})
     site = site_of(b, node, "embedding", state, shape, roles)

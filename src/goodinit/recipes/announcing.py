@@ -9,6 +9,7 @@ from goodinit.initializers import DeltaOrthogonal, LooksLinear, Orthogonal
 from goodinit.recipes.costs import cost
 from goodinit.recipes.decision import Decision
 from goodinit.recipes.travel import Travel
+from goodinit.recipes.unheld import without_moment
 from goodinit.records import Announced
 
 __all__ = ["announcing"]
@@ -26,7 +27,7 @@ def announcing(travel: Travel, place: Place, decision: Decision | None) -> Decis
     if decision is None or use is None or isinstance(decision.initializer, LooksLinear):
         return decision
     orthogonal = isinstance(decision.initializer, Orthogonal | DeltaOrthogonal)
-    said = cost(travel, use, orthogonal) or _grown(travel, use)
+    said = cost(travel, use, orthogonal) or _grown(travel, use) or without_moment(travel, use)
     if said is None:
         return decision
     return dataclasses.replace(decision, why=f"{decision.why}; {said.what}", announced=said)

@@ -27,6 +27,7 @@ from goodinit.recipes.elementwise import expert_bias, step_bias
 from goodinit.recipes.gains import branch_gain
 from goodinit.recipes.layers import Scheme, layer_rules
 from goodinit.recipes.lookups import lookup
+from goodinit.recipes.making import drawn_for, only_scaled, put_out
 from goodinit.recipes.mirrors import activation_like
 from goodinit.recipes.staying import shifted, with_biases
 from goodinit.recipes.traced import Siblings, blocks_or_one, by_use
@@ -143,12 +144,15 @@ def _chosen(travel: Travel, use: WeightUse, draws: Draws | None) -> tuple[Initia
         return _backward(travel, use, draws)
     arriving, source = travel.arriving(use)
     wanted, reason = travel.wanted(use, use.sink)
-    std = scale(wanted, arriving, use.fan_in)
+    std = drawn_for(use, scale(wanted, arriving, use.fan_in) ** 2)
+    made = put_out(use, wanted, arriving)
     size = "" if math.isclose(arriving, 1.0, rel_tol=1e-6) else f" (second moment {arriving:.3g})"
     drawn = _drawn(std, travel, use, draws)
     if isinstance(drawn, LooksLinear):
         return drawn, travel.mirrored_why(use)
-    return drawn, f"reads {source}{size}, puts out {wanted:.3g}: {reason}"
+    if not math.isclose(made, wanted, rel_tol=0.1):
+        reason += f" would be {wanted:.3g}, but what the model makes of the weight has a size of its own"
+    return drawn, f"reads {source}{size}, puts out {made:.3g}: {reason}"
 
 
 def _mirrored_bias(travel: Travel, place: Place) -> Decision | None:
@@ -165,7 +169,7 @@ def _backward(travel: Travel, use: WeightUse, draws: Draws | None) -> tuple[Init
     slope = 1.0
     if use.sink.activation is not None:
         slope = moments(activation_like(use.sink.activation), 1.0).derivative_second_moment
-    std = scale(1.0, slope, use.fan_out)
+    std = drawn_for(use, scale(1.0, slope, use.fan_out) ** 2)
     name = use.sink.activation.name if use.sink.activation else "identity"
     why = (
         f"holds gradients: {use.fan_out:g} outputs send back through {name} (mean squared slope {slope:.3g})"
@@ -181,6 +185,7 @@ _DELTA_FROM = 100
 def _drawn(std: float, travel: Travel, use: WeightUse, draws: Draws | None) -> Initializer:
     if draws is None:
         deep = travel.length(use) >= ORTHOGONAL_FROM and len(use.block_shape) >= 2 and not use.batch
+        deep = deep and only_scaled(use)
         draws = "orthogonal" if deep else "normal"
         mirror = travel.mirror(use)
         if mirror is not None:
@@ -188,7 +193,8 @@ def _drawn(std: float, travel: Travel, use: WeightUse, draws: Draws | None) -> I
         plain_kernel = use.op == "convolution" and use.groups == 1 and set(use.stride) <= {1}
         if deep and plain_kernel and travel.length(use) >= _DELTA_FROM:
             outputs, inputs = use.block_shape[:2]
-            return DeltaOrthogonal(std * math.sqrt(use.fan_in * max(outputs, inputs) / inputs))
+            # The centre of a kernel meets no padding.
+            return DeltaOrthogonal(std * math.sqrt(use.inside * use.fan_in * max(outputs, inputs) / inputs))
     if draws == "uniform":
         return Uniform(-math.sqrt(3.0) * std, math.sqrt(3.0) * std)
     if draws == "truncated_normal":

@@ -6,11 +6,14 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 
 from goodinit.graph import Graph, Place
-from goodinit.initializers import Constant
+from goodinit.initializers import Constant, Keep
 from goodinit.recipes.decision import Decision, Recipe, Rule
 from goodinit.recipes.intent import author_constant, is_blank, kept, one_value
 
 __all__ = ["decide"]
+
+# Stands for what the rules that read the graph will say.
+_BY_USE = Decision(Keep(), "decided by its use")
 
 
 def decide(
@@ -69,7 +72,10 @@ def _told(
             stays.add(place.name)
             value = one_value(place.parameter)
         elif value is None and not blank:
-            own = author_constant(place, _first(rules, place))
+            principal = graph.principal(place.name)
+            # A matrix that no layer's rule knows is decided by its use.
+            used = _BY_USE if principal is not None and principal.contracts else None
+            own = author_constant(place, _first(rules, place) or used)
             value = (
                 own.initializer.value if own is not None and isinstance(own.initializer, Constant) else None
             )

@@ -19,6 +19,8 @@ from goodinit.initializers import Constant, Keep, Normal, Uniform
 from goodinit.recipes.decision import Decision
 from goodinit.recipes.intent import one_value
 from goodinit.recipes.lookups import LOGIT_BIAS_STD, biases_logits
+from goodinit.recipes.outer import bends, of_one_number
+from goodinit.recipes.steps import STEPS, recurs, sets_steps
 
 __all__ = ["expert_bias", "plain_roles", "step_bias", "unknown_use"]
 
@@ -41,10 +43,9 @@ _NEUTRAL_WORDS = {
     ("add",): "multiplies {what} after a constant is added, taken as 1: 0 leaves it as it is",
     ("exp",): "its exponential multiplies {what}: 0 leaves it as it is",
 }
-_POSITIVE = ("exp", "softplus")
-# Rates A and steps Δ of state-space models: A = 1 … 16 (Dao & Gu 2024) and Δ = 0.001 … 0.1 (Gu & Dao 2023),
-# both log-uniform; softplus⁻¹(Δ) ≈ log Δ for so small a Δ. Rates per step are RWKV's (Peng et al. 2023).
-_LOG_RATES, _LOG_RATES_PER_STEP, _STEPS = (0.0, math.log(16.0)), (-5.0, 3.0), (0.001, 0.1)
+# Rates A of state-space models: 1 … 16, log-uniform (Dao & Gu 2024). Rates per step are RWKV's
+# (Peng et al. 2023).
+_LOG_RATES, _LOG_RATES_PER_STEP = (0.0, math.log(16.0)), (-5.0, 3.0)
 # Beyond this, values on real memory look like memory that nobody filled.
 _LARGEST = 100.0
 _GUESS = "; a guess, since on meta the author's own value cannot be seen"
@@ -68,10 +69,14 @@ def plain_roles(graph: Graph, place: Place) -> Decision | None:
         return _table(place, principal)
     if _bent(uses):
         return _own_values(place, uses) or _chosen(place, uses)
-    if _recurs(principal) and (own := _own_values(place, uses)) is not None:
+    if recurs(principal) and (own := _own_values(place, uses)) is not None:
         return own
-    if _steps(principal):
+    if sets_steps(principal):
         return _chosen(place, uses)
+    if bends(principal) and (own := _own_values(place, uses)) is not None:
+        return own
+    if (spread := of_one_number(graph, place, principal)) is not None:
+        return spread
     if principal.op == "scale":
         return _gain(place, principal)
     if principal.op == "start":
@@ -122,7 +127,7 @@ def step_bias(graph: Graph, place: Place, registered: Use) -> Decision | None:
     values that the author put there stay. The rest is left to the layer's own rule.
     """
     uses = graph[place.name]
-    if module_fans(registered.module) is None or not uses or not all(_steps(use) for use in uses):
+    if module_fans(registered.module) is None or not uses or not all(sets_steps(use) for use in uses):
         return None
     parameter = place.parameter
     # A layer's constructor draws within ±1/√fan_in, at most 1; an author's steps lie beyond.
@@ -135,7 +140,7 @@ def _chosen(place: Place, uses: tuple[WeightUse, ...]) -> Decision | None:
     """Choose for a parameter without values of its own, where its use says what it sets."""
     if not place.parameter.is_meta:
         return None
-    if any(_steps(use) for use in uses):
+    if any(sets_steps(use) for use in uses):
         return _step_sizes(place)
     plain = [use.through for use in uses if use.op == "scale"]
     if len(plain) == len(uses) and {_changes(use) for use in uses} == {(), ("rsub",)}:
@@ -153,10 +158,8 @@ def _chosen(place: Place, uses: tuple[WeightUse, ...]) -> Decision | None:
 
 
 def _step_sizes(place: Place) -> Decision:
-    why = (
-        f"sets the step sizes of a recurrence: they spread evenly in size over {_STEPS[0]:g} to {_STEPS[1]:g}"
-    )
-    law = Uniform(math.log(_STEPS[0]), math.log(_STEPS[1]))
+    why = f"sets the step sizes of a recurrence: they spread evenly in size over {STEPS[0]:g} to {STEPS[1]:g}"
+    law = Uniform(math.log(STEPS[0]), math.log(STEPS[1]))
     return Decision(law, f"{why}{_GUESS if place.parameter.is_meta else ''}")
 
 
@@ -175,7 +178,7 @@ def unknown_use(graph: Graph | None, place: Place) -> str:
     through = next((use.through for use in uses if use.through), ())
     if through:
         return f"used after {', '.join(through)}, so its author alone knows good values"
-    if any(_steps(use) for use in uses):
+    if any(sets_steps(use) for use in uses):
         return "sets the step size of a recurrence, so its author alone knows good values"
     return "its use in the network tells no role"
 
@@ -212,29 +215,10 @@ def _bent(uses: tuple[WeightUse, ...]) -> bool:
     return any(not _PLAIN.issuperset(use.through) for use in uses if use.op in ("shift", "token", "start"))
 
 
-def _recurs(use: WeightUse) -> bool:
-    """Tell whether a shift is made positive, and exponentiated in another product: part of a recurrence."""
-    kinds = ("gate", "linear_attention")
-    found = (sink.activation for sink in use.sinks if use.op == "shift" and sink.kind in kinds)
-    positive = any(function is not None and function.name in _POSITIVE for function in found)
-    return positive and bool(_exponentials(use))
-
-
-def _steps(use: WeightUse) -> bool:
-    """Tell whether a shift is made positive and then, with a rate, a decay: the step size of a recurrence."""
-    return _recurs(use) and any(set(_POSITIVE) & set(rest) for rest in _exponentials(use))
-
-
 def _last(use: WeightUse, operation: str) -> bool:
     """Tell whether what a use makes ends in that operation before something reads it."""
     names = [sink.activation.name for sink in use.sinks if sink.activation is not None]
     return any(name.split(" ")[0] == operation for name in names)
-
-
-def _exponentials(use: WeightUse) -> list[list[str]]:
-    """For each sink behind an exponential, the operations before the exponential."""
-    names = [sink.activation.name.split(" ∘ ") for sink in use.sinks if sink.activation is not None]
-    return [name[1:] for name in names if name[0] == "exp" and len(name) > 1]
 
 
 def _own_values(place: Place, uses: tuple[WeightUse, ...]) -> Decision | None:
@@ -246,5 +230,8 @@ def _own_values(place: Place, uses: tuple[WeightUse, ...]) -> Decision | None:
         if not bool(parameter.abs().max() <= _LARGEST):  # also where it is NaN
             return None
     through = next((use.through for use in uses if use.through), ())
-    use = f"used after {', '.join(through)}" if through else "sets the step size of a recurrence"
+    if any(bends(one) for one in uses):
+        use = "frequencies or slopes of a function"
+    else:
+        use = f"used after {', '.join(through)}" if through else "sets the step size of a recurrence"
     return Decision(Keep(), f"kept as the model's own code set it: {use}, so no rule knows better values")

@@ -16,7 +16,11 @@ __all__ = ["kept_size", "kept_start", "unknown"]
 
 def kept_size(graph: Graph, use: WeightUse) -> float:
     """Return the mean square of a parameter that stays as it is; NaN for others, and on meta."""
-    return use.held() if use.held is not None and use.name in graph.kept else math.nan
+    value = graph.values.get(use.name)
+    if value is not None and use.making is None:
+        return value**2
+    stays = use.name in graph.kept or value is not None
+    return use.held() if use.held is not None and stays else math.nan
 
 
 def unknown(graph: Graph, names: Iterable[str]) -> str:

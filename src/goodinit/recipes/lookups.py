@@ -9,7 +9,7 @@ from torch import nn
 from goodinit.graph import Place, Use, WeightUse
 from goodinit.initializers import Initializer, Normal, ZeroRows
 from goodinit.recipes.decision import Decision
-from goodinit.recipes.keeping import kept_size
+from goodinit.recipes.tables import start
 from goodinit.recipes.travel import Travel, scale
 
 __all__ = ["LOGIT_BIAS_STD", "biases_logits", "lookup"]
@@ -51,7 +51,8 @@ def lookup(travel: Travel, place: Place, registered: Use) -> Decision | None:
             f"{_root(std)} keeps logits near 1"
         )
     else:
-        std, why = _start(travel, place.name, uses)
+        fan_in = uses[0].fan_in if uses[0].op == "embedding" else 1.0
+        std, why = start(travel, place.name, uses)
     initializer: Initializer = Normal(0.0, std)
     padding = getattr(registered.module, "padding_idx", None)
     if isinstance(padding, int):
@@ -88,42 +89,3 @@ def _root(std: float) -> str:
     inverse = std**-2 if std > 0 else 0.0
     whole = inverse > 1.5 and math.isclose(inverse, round(inverse), rel_tol=1e-9)
     return f"std 1/√{inverse:.0f}" if whole else f"std {std:.3g}"
-
-
-def _start(travel: Travel, name: str, uses: list[WeightUse]) -> tuple[float, str]:
-    """Return (std, why) of a table that is no output layer: unit, or that of a tied table beside it."""
-    own = _factor(travel, uses)
-    meets = _meets(uses)
-    for other, found in travel.graph.uses.items():
-        head = _head(travel, other)
-        looked = [use for use in found if use.op == "embedding"]
-        kept = kept_size(travel.graph, looked[0]) if looked else math.nan
-        if other == name or (head is None and not kept > 0) or not meets & _meets(looked):
-            continue
-        alone = math.sqrt(kept) if kept > 0 or head is None else _tied_std(travel, head)
-        std = alone * _factor(travel, looked) / own
-        return std, f"added to {other}, so of the same size (std {std * own:.3g}): neither drowns the other"
-    if not math.isclose(own, 1.0, rel_tol=1e-6):
-        return (
-            1 / own,
-            f"a lookup sums nothing and is then multiplied by {own:.3g}: std {1 / own:.3g} makes it 1",
-        )
-    return 1.0, "a lookup sums nothing (fan_in 1), so unit std starts the stream at second moment 1"
-
-
-def _factor(travel: Travel, uses: list[WeightUse]) -> float:
-    """Return the constant that multiplies looked-up rows before anything reads them."""
-    activation = uses[0].sink.activation
-    if activation is None or not activation.linear:
-        return 1.0
-    return math.sqrt(travel.passed(activation, 1.0)) or 1.0
-
-
-def _meets(uses: list[WeightUse]) -> set[object]:
-    """Return what reads the looked-up rows: tables that meet the same reader are added to each other."""
-    return {
-        (sink.kind, sink.norm or sink.weights)
-        for use in uses
-        for sink in use.sinks
-        if sink.kind in ("norm", "weight")
-    }

@@ -16,6 +16,7 @@ from functools import lru_cache
 import torch
 
 from goodinit.graph import Elementwise, Graph, WeightUse
+from goodinit.recipes.making import only_scaled
 from goodinit.recipes.staying import kept_biases, shifted
 from goodinit.theory import Activation, MirroredPoint, activation, mirrored_point, moments
 
@@ -42,6 +43,7 @@ def structure_fits(graph: Graph, chain: Sequence[WeightUse]) -> bool:
 def _fits(graph: Graph, use: WeightUse) -> bool:
     plain = use.op in ("matmul", "convolution") and use.groups == 1 and set(use.stride) <= {1}
     plain = plain and use.contracted[:1] == (1,) and not use.batch and len(graph[use.name]) == 1
+    plain = plain and only_scaled(use)
     if use.source.kind == "weight":
         plain = plain and use.source.activation is not None
         plain = plain and use.shape[1] % 2 == 0 and not use.source.pooled

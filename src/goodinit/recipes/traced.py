@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -146,5 +147,7 @@ def described(use: WeightUse) -> str:
     said = f"{what} ({use.op.replace('_', ' ')}{groups}, {use.fan_in:g}→{use.fan_out:g})"
     changes = [op for op in use.through if op not in _JOINING]
     if changes:
-        said += f", changed by {', '.join(dict.fromkeys(changes))} before it is used, which may set its scale"
+        said += f", changed by {', '.join(dict.fromkeys(changes))} before it is used"
+        known = use.making is not None and math.isfinite(use.making.moment(1.0))
+        said += "" if known else ", which may set its scale"
     return said

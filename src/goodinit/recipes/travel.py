@@ -21,10 +21,14 @@ import torch
 from goodinit.errors import GoodinitError
 from goodinit.graph import Elementwise, Graph, Residual, Sink, Source, WeightUse
 from goodinit.recipes.costs import SHORT, cost
+from goodinit.recipes.couplings import coupled, couplings
 from goodinit.recipes.generating import generated, generated_share
 from goodinit.recipes.keeping import kept_size, kept_start, unknown
+from goodinit.recipes.making import drawn_for, only_scaled, put_out
 from goodinit.recipes.mirrors import MIRRORED_FROM, activation_like, pairs_of, structure_fits, unmirrors
 from goodinit.recipes.staying import kept_biases, kept_temperature
+from goodinit.recipes.steps import start_range
+from goodinit.recipes.tables import constant, looked_up, tied
 from goodinit.recipes.words import SINKS, SOURCES
 from goodinit.theory import (
     MirroredPoint,
@@ -41,6 +45,8 @@ ORTHOGONAL_FROM = 20
 
 # Logits whose variance is so near to 1 are left alone: they may be one of several terms, as in DeBERTa.
 _ROOM = 4.0
+# Padding is told of where it is more than a tenth of what a convolution reads.
+_WORTH_TELLING = 0.9
 # Beyond this second moment, exponentials written by hand overflow: mirrored weights need no such scale.
 _LARGE = 100.0
 
@@ -69,15 +75,17 @@ class Travel:
 
     def __post_init__(self) -> None:
         self._by_name = {use.name: use for use in self.graph if use.contracts}
-        self._asked: set[str] = set()
+        self.asking: set[str] = set()
         self._made: dict[str, float] = {}
+        self.tables: dict[str, float] = {}
         self._moments: dict[object, float] = {}
         self._biases = kept_biases(self.graph)
         self._streams = {use.residual.stream: use.residual for use in self.graph if use.residual is not None}
+        self._coupled = couplings(self.graph)
         self._measure_chains()
         # One after another, so that each finds those before it known.
         for use in self.graph:
-            if use.contracts and use.name in self.graph.kept:
+            if use.contracts and (use.name in self.graph.kept | self.graph.values.keys() or use.making):
                 self.puts_out(use)
 
     # --- plain chains ------------------------------------------------------------
@@ -167,7 +175,7 @@ class Travel:
             else:
                 one = torch.ones(1, dtype=torch.float64)
                 slope = float(use.source.activation(one) - use.source.activation(-one))
-        return math.sqrt(wanted / arriving * max(rows, columns) / columns) / slope
+        return drawn_for(use, wanted / arriving * max(rows, columns) / columns) / slope
 
     def mirrored_bias(self, name: str) -> float | None:
         """Return the bias around which the units of a weight are mirrored; None where there is none."""
@@ -213,25 +221,30 @@ class Travel:
     # --- what arrives ------------------------------------------------------------
 
     def arriving(self, use: WeightUse) -> tuple[float, str]:
-        """Return (second moment of what a weight reads, where it comes from in words)."""
+        """Return (second moment of what a weight reads, where it comes from in words); padding counts."""
+        moment, words = self._arriving(use)
+        beyond = f", {1 - use.inside:.0%} of it padding" if use.inside < _WORTH_TELLING else ""
+        return moment * use.inside, words + beyond
+
+    def _arriving(self, use: WeightUse) -> tuple[float, str]:
         source = use.source
         inner, words = self._before_activation(use, source)
         mixed = self._sampled(source)
-        if mixed > 0:
-            if source.terms > 1:
-                words = f"the sum of {source.terms} results"
-            return mixed, words if source.activation is None else f"{source.activation.name} of {words}"
         if source.terms > 1:
             inner, words = inner * source.terms, f"the sum of {source.terms} results"
-        if source.activation is None:
+        if source.activation is not None:
+            inner *= self.passed(source.activation, inner)
+            words = f"{source.activation.name} of {words}"
+        # Samples tell a plain sum, too, but not to the last digit.
+        if not mixed > 0 or (source.terms > 1 and math.isclose(mixed, inner, rel_tol=0.05)):
             return inner, words
-        through = f"{source.activation.name} of {words}"
-        return inner * self.passed(source.activation, inner), through
+        return mixed, f"{words}, pooled" if source.pooled else words
 
     def _before_activation(self, use: WeightUse, source: Source) -> tuple[float, str]:
         if source.kind == "weight":
             previous = [self._by_name[name] for name in source.weights if name in self._by_name]
-            q = [self.puts_out(other) for other in previous if other.name != use.name]
+            # After a layer that starts at zero, weights wait for what it is planned to put out.
+            q = [self.puts_out(o) or self.wanted(o, o.sink)[0] for o in previous if o.name != use.name]
             return (max(q) if q else 1.0), "the layer before" + unknown(self.graph, source.weights)
         if source.kind == "gate":
             return self._gated(source), "a gated product"
@@ -242,7 +255,7 @@ class Travel:
         if source.kind == "embedding":
             own = use.name in source.weights
             words = "an embedding" + unknown(self.graph, source.weights)
-            return (1.0 if own else self._looked_up(source.weights)), words
+            return (1.0 if own else looked_up(self, source.weights) or 1.0), words
         if source.kind == "generated":
             return self._leaf(source.kind, source.weights), SOURCES[source.kind]
         return source.size, SOURCES.get(source.kind, "several signals")
@@ -255,6 +268,8 @@ class Travel:
             if math.isfinite(size):
                 biases = [other.held() for other in self.graph if self._kept_bias(other, use) and other.held]
                 self._made[use.name] = size * use.fan_in * self.arriving(use)[0] + sum(biases)
+            elif not only_scaled(use):
+                self._made[use.name] = put_out(use, self._made[use.name], self.arriving(use)[0])
         return self._made[use.name]
 
     def _kept_bias(self, use: WeightUse, of: WeightUse) -> bool:
@@ -273,9 +288,11 @@ class Travel:
     def _leaf(self, kind: str, names: tuple[str, ...]) -> float:
         """Return the second moment of a signal from its kind and the parameters that made it."""
         if kind == "embedding":
-            return self._looked_up(names)
+            return looked_up(self, names)
         if kind == "kept":
             return float(bool(names) and self.graph.kept.issuperset(names))
+        if kind in ("low", "high"):
+            return start_range(self.graph, names[0])[kind == "high"]
         if kind in ("forget_bias", "horizon"):
             return self.forget_bias if kind == "forget_bias" else self.horizon or 0.0
         made = [self._by_name[name] for name in names if name in self._by_name]
@@ -306,6 +323,8 @@ class Travel:
 
     def wanted(self, use: WeightUse, sink: Sink) -> tuple[float, str]:
         """Return (second moment that a weight should put out, the reason in words)."""
+        if use.name in self._coupled:
+            return coupled(self._coupled)
         if sink.kind == "generated":
             return generated(self, use, sink)
         if use.residual is not None and not use.residual.shortcut and use.norm_after is None:
@@ -318,7 +337,8 @@ class Travel:
         if sink.kind == "attention_logits" and not 1 / _ROOM <= sink.variance <= _ROOM:
             own = f"with unit queries and keys the model's own factor would give {sink.variance:.3g}"
             return 1 / math.sqrt(sink.variance), f"{SINKS[sink.kind]} ({own})"
-        if use.head and (after := kept_temperature(self.graph, use)) not in (0.0, 1.0):
+        after = kept_temperature(self.graph, use) * constant(self, sink) if use.head else 1.0
+        if after > 0 and not math.isclose(after, 1.0, rel_tol=1e-6):
             return 1 / after, f"unit outputs after a scale that stays at {math.sqrt(after):.3g}"
         return 1.0, SINKS.get(sink.kind, "unit scale")
 
@@ -360,33 +380,11 @@ class Travel:
             direct = [sink for use in self.graph[name] for sink in use.sinks if sink.kind == "residual"]
             head = next((use for use in self.graph[name] if use.contracts and use.head), None)
             if head is not None and direct:
-                moment = max(moment, self._table(head) * self._constant(direct[0]))
+                moment = max(moment, tied(self, head) * constant(self, direct[0]))
             elif any(use.contracts for use in self.graph[name]):
                 return 1.0
         tables = sum(any(use.op == "embedding" for use in self.graph[name]) for name in start)
         return moment * max(tables, 1) if moment > 0 else 1.0
-
-    def _table(self, head: WeightUse) -> float:
-        """Return the second moment of a table that is also the output layer; 1 where that asks for itself."""
-        if head.name not in self._asked:
-            self._asked.add(head.name)
-            arriving = self.arriving(head)[0]
-            self._asked.discard(head.name)
-            return self.wanted(head, head.sink)[0] / (arriving * head.fan_in) if arriving > 0 else 0.0
-        return 1.0
-
-    def _constant(self, sink: Sink) -> float:
-        """Return what a constant factor before a sink makes of a second moment, as Gemma's √d, or 1."""
-        linear = sink.activation is not None and sink.activation.linear
-        return self.passed(sink.activation, 1.0) if sink.activation is not None and linear else 1.0
-
-    def _looked_up(self, names: tuple[str, ...]) -> float:
-        """Return the second moment of rows of tables: 1, unless one of them is also the output layer."""
-        stays = [kept_size(self.graph, use) for name in names for use in self.graph[name][:1]]
-        if known := [size for size in stays if math.isfinite(size)]:
-            return sum(known) / len(known)
-        heads = [use for name in names for use in self.graph[name] if use.contracts and use.head]
-        return (self._table(heads[0]) if heads else 0.0) or 1.0
 
 
 def point_name(sink: Sink) -> str:
@@ -395,5 +393,5 @@ def point_name(sink: Sink) -> str:
 
 
 def scale(q: float, arriving: float, fan: float) -> float:
-    """Return √(q / (arriving · fan)), 0 where nothing arrives."""
-    return math.sqrt(q / (arriving * fan)) if arriving > 0 and fan > 0 else 0.0
+    """Return √(q / (arriving · fan)); where nothing arrives, as if the second moment were 1."""
+    return math.sqrt(q / ((arriving if arriving > 0 else 1.0) * fan)) if fan > 0 else 0.0

@@ -19,8 +19,9 @@ class Announced:
         what: the sentence.
         quantity: ``"layers"`` (for how many layers a signal stays within a factor of 3), ``"gradient"``
             (the factor by which the gradient's second moment changes over the chain), ``"correlation"``
-            (at which two independent inputs end), or ``"stream"`` (the second moment at which a
-            residual stream ends that began at 1).
+            (at which two independent inputs end), ``"stream"`` (the second moment at which a
+            residual stream ends that began at 1), or ``"not finite"`` (the share of Gaussian inputs
+            whose result is not finite; 0 where only its second moment diverges).
         predicted: the number.
         depth: the number of layers or branches that it is about.
     """

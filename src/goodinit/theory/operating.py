@@ -34,6 +34,8 @@ _GRID = [10 ** (step / 4) for step in range(-16, 17)]
 _GRADIENT_FACTOR = 3.0
 _ERROR_FACTOR = 2.0
 _STEADY_ERROR_FACTOR = 1.25
+# Of ln q where χ_perp is 1; each step of the search gains half its digits again.
+_ROOT_TOLERANCE, _MOST_STEPS = 1e-10, 100
 
 
 @dataclass(frozen=True)
@@ -181,14 +183,28 @@ def _candidates(function: Activation, depth: int) -> Iterator[OperatingPoint]:
 
 
 def _root(function: Activation, low: float, high: float) -> float:
-    from scipy.optimize import brentq
+    """Return the q between two others at which χ_perp is 1, by regula falsi with Illinois's halving."""
 
+    # No scipy: importing its solvers takes longer than all moments of a plan.
     def excess(log_q: float) -> float:
         found = moments(function, math.exp(log_q))
         back = found.inputs * found.derivative_second_moment
         return math.log(math.exp(log_q) * back / found.second_moment)
 
-    return math.exp(brentq(excess, math.log(low), math.log(high), xtol=1e-10))
+    left, right = math.log(low), math.log(high)
+    at_left, at_right = excess(left), excess(right)
+    middle, before = left, math.inf
+    for _ in range(_MOST_STEPS):
+        before, middle = middle, (left * at_right - right * at_left) / (at_right - at_left)
+        at_middle = excess(middle)
+        if at_middle == 0 or min(abs(middle - before), abs(right - left)) < _ROOT_TOLERANCE:
+            break
+        if at_middle * at_right < 0:
+            left, at_left = right, at_right
+        else:
+            at_left /= 2
+        right, at_right = middle, at_middle
+    return math.exp(middle)
 
 
 def _at(function: Activation, q: float, depth: int) -> OperatingPoint | None:
