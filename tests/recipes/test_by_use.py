@@ -121,7 +121,8 @@ def test_standardized_weights_are_said_to_be_changed_before_use() -> None:
 
     row = plan(Standardized(3, 8, 3), "auto", example=torch.rand(2, 3, 8, 8))["weight"]
     assert (row.fan_in, row.fan_out) == (27.0, 72.0)
-    assert "before it is used, which may set its scale" in row.why
+    assert "changed by sub, div before it is used" in row.why
+    assert "has a size of its own" in row.why
 
 
 def test_the_clause_for_an_uncovered_parameter_says_what_happens_to_it() -> None:
