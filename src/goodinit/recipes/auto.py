@@ -193,8 +193,7 @@ def _drawn(std: float, travel: Travel, use: WeightUse, draws: Draws | None) -> I
         plain_kernel = use.op == "convolution" and use.groups == 1 and set(use.stride) <= {1}
         if deep and plain_kernel and travel.length(use) >= _DELTA_FROM:
             outputs, inputs = use.block_shape[:2]
-            # The centre of a kernel meets no padding.
-            return DeltaOrthogonal(std * math.sqrt(use.inside * use.fan_in * max(outputs, inputs) / inputs))
+            return DeltaOrthogonal(std * math.sqrt(use.fan_in * max(outputs, inputs) / inputs))
     if draws == "uniform":
         return Uniform(-math.sqrt(3.0) * std, math.sqrt(3.0) * std)
     if draws == "truncated_normal":
