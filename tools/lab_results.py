@@ -7,6 +7,7 @@ pictures are taken of the experiments' own pages, by Chromium.
 from __future__ import annotations
 
 import json
+import shutil
 import sys
 import tempfile
 import time
@@ -74,7 +75,9 @@ def shot(browser: Any, html: Path, target: Path) -> None:
     """Take the first figure of a page as a picture."""
     browser.get(html.as_uri())
     end = time.monotonic() + 60
-    while not browser.execute_script("return document.querySelector('.plot .main-svg')"):
+    # Plots are drawn when they come near, and all of them before printing.
+    draw = "window.dispatchEvent(new Event('beforeprint')); return document.querySelector('.plot .main-svg')"
+    while not browser.execute_script(draw):
         if time.monotonic() > end:
             sys.exit(f"{html}: no plot was drawn")
         time.sleep(0.2)
@@ -94,22 +97,29 @@ def main() -> None:
     from goodinit.report import render
 
     found = [ExperimentResult.from_json((folder / f"{name}.json").read_text("utf-8")) for name in lab.names()]
+    results = [{key: json.loads(result.to_json())[key] for key in KEPT} for result in found]
+    DATA.write_text(json.dumps(results, indent=1, ensure_ascii=False) + "\n", "utf-8")
+    PAGE.write_text(page(results), "utf-8")
     options = webdriver.ChromeOptions()
     for flag in (*FLAGS, f"--window-size={WIDTH},1400"):
         options.add_argument(flag)
-    browser = webdriver.Chrome(options=options)
+    driver = shutil.which("chromedriver")
+    browser = webdriver.Chrome(options, webdriver.ChromeService(driver) if driver else None)
     PICTURES.mkdir(exist_ok=True)
     try:
         with tempfile.TemporaryDirectory() as temporary:
             for result in found:
+                target = PICTURES / f"{result.name}.png"
+                if (
+                    target.is_file()
+                    and target.stat().st_mtime > (folder / f"{result.name}.json").stat().st_mtime
+                ):
+                    continue  # taken before an interruption
                 html = Path(temporary) / f"{result.name}.html"
                 html.write_text(render(result), "utf-8")
-                shot(browser, html, PICTURES / f"{result.name}.png")
+                shot(browser, html, target)
     finally:
         browser.quit()
-    results = [{key: json.loads(result.to_json())[key] for key in KEPT} for result in found]
-    DATA.write_text(json.dumps(results, indent=1, ensure_ascii=False) + "\n", "utf-8")
-    PAGE.write_text(page(results), "utf-8")
     print(f"wrote {PAGE.relative_to(ROOT)}, {DATA.relative_to(ROOT)} and {len(found)} pictures")
 
 

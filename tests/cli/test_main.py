@@ -67,7 +67,7 @@ def test_every_command_takes_the_shared_options_and_explains_itself(run: Any, co
 
 
 def test_the_examples_of_the_help_texts_parse(run: Any, tmp_path: Path) -> None:
-    """Each is run; what it lacks here is the model, so it gets as far as looking for that. (`lab` needs none.)"""
+    """Each is run; what it lacks here is the model, so it gets as far as looking for that (but `lab`)."""
     import shlex
 
     texts = [run(name, "--help").out for name in ("apply", "check", "diff", "plan", "verify")]
