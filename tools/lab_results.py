@@ -101,7 +101,7 @@ def main() -> None:
     DATA.write_text(json.dumps(results, indent=1, ensure_ascii=False) + "\n", "utf-8")
     PAGE.write_text(page(results), "utf-8")
     options = webdriver.ChromeOptions()
-    for flag in (*FLAGS, f"--window-size={WIDTH},1400"):
+    for flag in (*FLAGS, f"--window-size={WIDTH},6000"):
         options.add_argument(flag)
     driver = shutil.which("chromedriver")
     browser = webdriver.Chrome(options, webdriver.ChromeService(driver) if driver else None)
