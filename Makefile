@@ -44,7 +44,7 @@ check: $(STAMP)  ## formatter, linter, strict type checker, then the tests
 bench: $(STAMP)  ## run every script in benchmarks/ and keep its figures
 	@for script in benchmarks/[a-z]*.py; do echo "== $$script"; $(BIN)/python "$$script" || exit 1; done
 
-lab: $(STAMP)  ## every experiment at full size, then docs/lab.md and its pictures; interrupted, it goes on (an hour)
+lab: $(STAMP)  ## every experiment at full size, then docs/lab.md and its pictures; interrupted, it goes on (long)
 	$(BIN)/goodinit lab all --size full --out out/lab
 	$(BIN)/python tools/lab_results.py out/lab
 

@@ -31,8 +31,9 @@ WIDTH = 760
 HEAD = """# The laboratory
 
 Ready experiments that teach, each a small script over the public API. `goodinit lab list` names them,
-`goodinit lab run NAME` runs one in less than two minutes on two cores, `--html FILE` writes its page with
-all pictures and tables. What stands below was measured by `make lab`, which also wrote this page.
+`goodinit lab run NAME` runs one, `--html FILE` writes its page with all pictures and tables. What stands
+below was measured by `goodinit lab all` at the size that is named under each experiment; `make lab` measures
+all of them at full size and writes this page.
 
 A fact is a number with its 95 % interval; where something is stated by the tutorials, a paper or theory,
 it stands beside it, and *no* in the last column says that the measurement disagrees by more than twice

@@ -58,7 +58,7 @@ def list_(settings: Settings) -> int:
 
 
 def _size(command: options.F) -> options.F:
-    text = "small: seconds; default: under two minutes on two cores; full: what the documentation shows."
+    text = "small: seconds; default: a minute or two on two cores; full: more seeds and longer trainings."
     return click.option("--size", type=click.Choice(_SIZES), default="default", show_default=True, help=text)(
         command
     )

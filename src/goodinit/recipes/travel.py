@@ -223,7 +223,7 @@ class Travel:
     def arriving(self, use: WeightUse) -> tuple[float, str]:
         """Return (second moment of what a weight reads, where it comes from in words); padding counts."""
         moment, words = self._arriving(use)
-        # A 30-layer net on 8×8 digits learnt nothing where each layer made up for its padding (see the demo).
+        # Where each of the demo's 30 layers makes up for its padding, they reach 16 to 28 %, else 92 to 97 %.
         inside = use.inside if self.length(use) < ORTHOGONAL_FROM else 1.0
         padding = f", {1 - inside:.0%} of it padding" if inside < _WORTH_TELLING else ""
         return moment * inside, words + padding
