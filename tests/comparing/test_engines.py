@@ -309,6 +309,18 @@ def test_without_a_compiler_members_are_stacked_and_the_reason_is_told(
 
 
 @needs_compiler
+def test_a_compiler_that_takes_too_long_is_given_up_and_the_reason_is_told(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setattr(building, "PATIENCE", 0.001)
+    made = compare(tanh_net, ["torch"], regression(), seeds=2, steps=500, lr=0.01, evaluations=1)
+    assert made.notes[0] == "engine: stacked"
+    assert "took more than 0.001 s to compile" in made.notes[1]
+    assert not list(tmp_path.rglob("*.so"))
+
+
+@needs_compiler
 def test_long_runs_are_compiled_and_repeat_to_the_bit() -> None:
     runs = [
         compare(tanh_net, ["torch"], regression(), seeds=3, steps=600, lr=0.05, momentum=0.9)

@@ -96,13 +96,16 @@ def _compiled(text: str, command: list[str], library: Path) -> Path:
     with beside(library) as part, tempfile.TemporaryDirectory() as folder:
         code = Path(folder) / "step.cpp"
         code.write_text(text, encoding="utf-8")
-        done = subprocess.run(
-            [*command, str(code), "-o", str(part)],
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=PATIENCE,
-        )
+        try:
+            done = subprocess.run(
+                [*command, str(code), "-o", str(part)],
+                capture_output=True,
+                text=True,
+                check=False,
+                timeout=PATIENCE,
+            )
+        except subprocess.TimeoutExpired as error:
+            raise NotStackable(f"its C++ took more than {PATIENCE:g} s to compile") from error
         if done.returncode:
             lines = done.stderr.strip().splitlines()
             raise NotStackable(f"its C++ does not compile ({lines[0][:160] if lines else 'no message'})")
