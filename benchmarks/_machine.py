@@ -6,6 +6,8 @@ import importlib.metadata
 import json
 import os
 import platform
+import resource
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +40,16 @@ def machine() -> dict[str, Any]:
         "python": platform.python_version(),
         "versions": {name: importlib.metadata.version(name) for name in PACKAGES},
     }
+
+
+def peak_memory() -> int:
+    """Peak resident memory of this process in bytes."""
+    status = Path("/proc/self/status")
+    if status.is_file():
+        # Not ru_maxrss: on Linux a process starts with the peak of the one that started it.
+        line = next(line for line in status.read_text().splitlines() if line.startswith("VmHWM:"))
+        return int(line.split()[1]) * 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 
 
 def save(name: str, figures: Any) -> Path:

@@ -10,7 +10,6 @@ multiples of the matrix (the tensor counts as 1). Errors are the largest element
 from __future__ import annotations
 
 import json
-import resource
 import statistics
 import subprocess
 import sys
@@ -19,7 +18,7 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from _machine import cpu_name, save
+from _machine import cpu_name, peak_memory, save
 
 from goodinit.initializers import Orthogonal
 
@@ -54,11 +53,6 @@ def timed(tensor: torch.Tensor, clock: Callable[[], float]) -> tuple[float, floa
     return statistics.median(times[0]), statistics.median(times[1])
 
 
-def peak() -> float:
-    """Peak resident memory of this process in bytes."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
-
-
 def memory(way: str, side: int) -> float:
     """Peak memory of one fill in multiples of the matrix, from a process of its own."""
     command = [sys.executable, __file__, "--memory", way, str(side)]
@@ -70,9 +64,11 @@ def one_memory(way: str, side: int) -> float:
     torch.set_num_threads(1)
     fill = {"ours": ours, "torch": torchs}[way]
     fill(torch.empty(256, 256))  # what the libraries keep for themselves
-    before = peak()
+    before = peak_memory()
     fill(torch.empty(side, side))
-    return (peak() - before) / (4 * side * side)
+    multiple = (peak_memory() - before) / (4 * side * side)
+    assert multiple > 0.99, f"a fill cannot take less than the matrix itself; measured {multiple:.2f}"
+    return multiple
 
 
 def main(side: int) -> int:

@@ -14,17 +14,15 @@ from __future__ import annotations
 import argparse
 import importlib.metadata
 import json
-import resource
 import statistics
 import subprocess
 import sys
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import torch
-from _machine import machine, save
+from _machine import machine, peak_memory, save
 from torch import nn
 
 BATCH, TOKENS, SEED = 4, 128, 0
@@ -62,12 +60,7 @@ def peak(side: str) -> int:
     """Peak resident bytes of this process after one run of a side."""
     model, batch = build()
     SIDES[side](model, batch)
-    status = Path("/proc/self/status")
-    if status.is_file():
-        # Not ru_maxrss: on Linux a process starts with the peak of the one that started it.
-        line = next(line for line in status.read_text().splitlines() if line.startswith("VmHWM:"))
-        return int(line.split()[1]) * 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak_memory()
 
 
 def peak_afresh(side: str, threads: int) -> int:

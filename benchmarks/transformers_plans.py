@@ -17,7 +17,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import resource
 import time
 import warnings
 from collections.abc import Callable, Mapping
@@ -28,7 +27,7 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
 import torch
 import transformers
-from _machine import save
+from _machine import peak_memory, save
 from torch import nn
 
 import goodinit
@@ -322,7 +321,7 @@ def main() -> None:
         )
     complete = sum(row["uncovered"] == 0 for row in rows.values())
     fast = sum(row["seconds"] < SECONDS for row in rows.values())
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+    peak = peak_memory() / 2**30
     families = len({row["family"] for row in rows.values()})
     print(f"{complete} of {len(rows)} complete, {fast} under {SECONDS:g} s; {families} families; ", end="")
     print(f"peak memory of the whole run {peak:.2f} GiB")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from typing import Any, cast
 
@@ -43,9 +44,7 @@ def _measured(flow: Flow, root: Root) -> float:
     maker = flow.tape.producer(measure.root)
     if maker is None or len(reduced.links) != 1 or not 1 < count <= _NUMBERS:
         return 1.0
-    x = torch.randn(
-        _NUMBERS // int(count), int(count), generator=torch.Generator().manual_seed(0), dtype=torch.float64
-    )
+    x = _samples(int(count))
     size = _reduced(maker, _along(flow, reduced.links[0], x))
     if size is None:
         return 1.0
@@ -55,6 +54,12 @@ def _measured(flow: Flow, root: Root) -> float:
     found = float(out.square().mean())
     # Rounded like samples; a constant beside the root of a size, such as ε, is no digit of it.
     return 1.0 if abs(found - 1.0) < 0.1 else float(f"{found * count:.2g}") / count
+
+
+@functools.lru_cache(maxsize=4)  # a deep model asks for the same width in every block
+def _samples(count: int) -> Tensor:
+    generator = torch.Generator().manual_seed(0)
+    return torch.randn(_NUMBERS // count, count, generator=generator, dtype=torch.float64)
 
 
 def _elements(flow: Flow, value: int) -> int:

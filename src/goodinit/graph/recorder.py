@@ -55,6 +55,18 @@ def nested_tensors(value: Any, depth: int = 0) -> Iterable[Tensor]:
             yield from nested_tensors(getattr(value, name, None), depth + 1)
 
 
+def _mapped(change: Callable[[Tensor], Any], value: Any) -> Any:
+    """An operation's arguments with each tensor changed; several times quicker than torch's pytree."""
+    if isinstance(value, Tensor):
+        return change(value)
+    kind = type(value)
+    if kind is tuple or kind is list:
+        return kind([_mapped(change, item) for item in value])
+    if kind is dict:
+        return {key: _mapped(change, item) for key, item in value.items()}
+    return tree_map_only(Tensor, change, value) if isinstance(value, list | tuple | dict) else value
+
+
 class Recorder(TorchDispatchMode):
     """Records what runs inside it.
 
@@ -156,7 +168,7 @@ class Recorder(TorchDispatchMode):
             if kwargs.get("device") is not None:
                 kwargs = {**kwargs, "device": self.device}
             if not (self.fake and name in ("lift_fresh", "lift_fresh_copy")):
-                args, kwargs = tree_map_only(Tensor, self.convert, (args, kwargs))
+                args, kwargs = _mapped(self.convert, args), _mapped(self.convert, kwargs)
         if self._silent:
             return func(*args, **kwargs)
         return self._run(func, name, args, kwargs)
@@ -164,14 +176,14 @@ class Recorder(TorchDispatchMode):
     def _run(self, func: Any, name: str, args: Any, kwargs: Any) -> Any:
         fill = self._fill(name, args)
         tensors: list[Tensor] = []
-        tree_map_only(Tensor, tensors.append, (args, kwargs))
+        _mapped(tensors.append, (args, kwargs))
         written = written_by(func, args, kwargs)
         if not self.fake:
             for tensor in written:
                 self._save(tensor)
         reads = {id(tensor): self._read(tensor) for tensor in tensors}
         inputs = [reads[id(tensor)] for tensor in tensors]
-        held_args, held_kwargs = tree_map_only(Tensor, lambda t: Ref(reads[id(t)]), (args, kwargs))
+        held_args, held_kwargs = _mapped(lambda t: Ref(reads[id(t)]), (args, kwargs))
         result = _grouped(args) if self.fake and name == "_grouped_mm" else func(*args, **kwargs)
         outputs = [t for t in (result if isinstance(result, list | tuple) else [result]) if _is_tensor(t)]
         for tensor in written:
