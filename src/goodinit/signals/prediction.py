@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from goodinit.errors import ExampleError, WrongTypeError
 from goodinit.graph.examples import Example, given, in_words, none_fits, proposals
 from goodinit.graph.nested import floating, map_tensors, tensors
 from goodinit.graph.places import unwrapped
 from goodinit.records import LayerSignal, Prediction
-from goodinit.signals.expectations import Expected, Follower, returned_with_noise, spread
+from goodinit.signals.expectations import Follower, returned_with_noise, spread
+from goodinit.signals.fewer import Share, fewer
 from goodinit.signals.probing.recorder import canonical, recorded_modules
 from goodinit.signals.probing.sampling import KEPT, spaced
 from goodinit.signals.probing.untouched import accelerators, kept_generators, kept_model
@@ -46,10 +47,13 @@ class Expectation:
 
 @dataclass(frozen=True)
 class _Met:
-    """A layer's output as it was met."""
+    """A layer's output as it was met: what of an `Expected` is asked for later, for these are large."""
 
     key: tuple[str, int]
-    expected: Expected
+    q: Tensor
+    noise: float
+    fuzz: float
+    gap: float
     steps: tuple[float, ...] = ()
 
 
@@ -64,6 +68,9 @@ def predictions(model: nn.Module, batch: Any = None, *, seed: int = 0) -> dict[t
     and independent. The band holds what finite width scatters (e^(±3√s), s as in
     `goodinit.theory.finite_width_fluctuation`, for one input: a batch never makes it narrower)
     and what theory leaves open: how alike positions are that attention or pooling averages over.
+
+    Of a large batch some inputs stand for all, so that this costs some seconds and half a gigabyte at
+    most where four inputs do; the band is wider by what their choice may change.
 
     Recurrent layers of torch are followed step by step, and gradients no farther back than to their
     output. A layer of which theory says nothing (products of attention logits, functions of a whole
@@ -96,14 +103,16 @@ def predictions(model: nn.Module, batch: Any = None, *, seed: int = 0) -> dict[t
     failure: Exception | None = None
     with kept_model(model), torch.inference_mode(False), _plainly():
         for example in proposals(model, seed) if batch is None else [given(batch)]:
-            with kept_generators(seed, accelerators(model)):
-                try:
-                    met, ends = _followed(model, example)
-                except Exception as error:
-                    failure = failure or error
-                    tried.append(example.words())
-                else:
-                    return _finished(met, ends)
+            devices = accelerators(model)
+            for some, share in _within_reach(model, example, seed):
+                with kept_generators(seed, devices):
+                    try:
+                        met, ends = _followed(model, some)
+                    except Exception as error:
+                        failure = failure or error
+                        tried.append(some.words())
+                    else:
+                        return _finished(met, ends, share)
     if batch is None:
         raise none_fits("batch", model, tried, failure) from failure
     raise ExampleError(
@@ -152,7 +161,7 @@ def _plainly() -> ExitStack:
     return stack
 
 
-def _followed(model: nn.Module, example: Example) -> tuple[list[_Met], list[Expected]]:
+def _followed(model: nn.Module, example: Example) -> tuple[list[_Met], list[Tensor]]:
     args, kwargs = map_tensors((example.args, example.kwargs), lambda t: t.detach().clone())
     follower = Follower(model.parameters(), [tensor for _, tensor in tensors((args, kwargs))])
     met: list[_Met] = []
@@ -171,7 +180,11 @@ def _followed(model: nn.Module, example: Example) -> tuple[list[_Met], list[Expe
             tensor = floating(output)[0][1] if floating(output) else None
             expected = None if tensor is None else follower.expected(tensor)
             if expected is not None:
-                met.append(_Met((name, call), expected, steps.get(module, ())))
+                noise = spread(expected)
+                found = _Met(
+                    (name, call), expected.q, noise, expected.fuzz, expected.gap, steps.get(module, ())
+                )
+                met.append(found)
 
         return note
 
@@ -187,24 +200,34 @@ def _followed(model: nn.Module, example: Example) -> tuple[list[_Met], list[Expe
         with torch.no_grad(), follower:
             output = model(*args, **kwargs)
         ends = [
-            expected for _, tensor in floating(output) if (expected := follower.expected(tensor)) is not None
+            expected.q
+            for _, tensor in floating(output)
+            if (expected := follower.expected(tensor)) is not None
         ]
     return met, ends
 
 
-def _finished(met: list[_Met], ends: list[Expected]) -> dict[tuple[str, int], Expectation]:
-    usable = [item for item in met if 0 < float(item.expected.q.detach().mean()) < math.inf]
+def _within_reach(model: nn.Module, example: Example, seed: int) -> Iterator[tuple[Example, Share]]:
+    """Yield fewer inputs where all would cost too much, then all, for models that take no fewer."""
+    found = None
+    with suppress(Exception), kept_generators(seed, accelerators(model)):  # it fails again below, and is told
+        found = fewer(model, example)
+    if found is not None:
+        yield found
+    yield example, Share((1, 1))
+
+
+def _finished(met: list[_Met], ends: list[Tensor], share: Share) -> dict[tuple[str, int], Expectation]:
+    usable = [item for item in met if 0 < float(item.q.detach().mean()) < math.inf]
     back = _back(usable, ends)
     last = next((at for at in range(len(usable) - 1, -1, -1) if back[at][0] > 0), None)
     found = {}
     for at, item in enumerate(usable):
-        x = item.expected
-        own = _FLOOR + x.fuzz + 2 / x.q.numel()
-        output = _band(float(x.q.detach().mean()), spread(x) + own, x.gap, x.gap)
+        own = _FLOOR + item.fuzz + 2 / item.q.numel() + share.noise(item.q)
+        output = _band(float(item.q.detach().mean()), item.noise + own, item.gap, item.gap)
         gradient = None
         if last is not None and at <= last and back[at][0] > 0:
-            end = usable[last].expected
-            noise = max(back[at][3] - back[last][3], 0.0) + own + 2 / end.q.numel()
+            noise = max(back[at][3] - back[last][3], 0.0) + own + 2 / usable[last].q.numel()
             value, least, most = (back[at][k] / back[last][k] for k in range(3))
             gradient = _band(
                 value, noise, math.log(value / min(least, value)), math.log(max(most, value) / value)
@@ -213,13 +236,12 @@ def _finished(met: list[_Met], ends: list[Expected]) -> dict[tuple[str, int], Ex
     return found
 
 
-def _back(usable: list[_Met], ends: list[Expected]) -> list[tuple[float, float, float, float]]:
+def _back(usable: list[_Met], ends: list[Tensor]) -> list[tuple[float, float, float, float]]:
     """Return each layer's gradient second moment with its bounds and noise, for one of 1 at every output."""
-    roots = [end.q for end in ends] or [item.expected.q for item in usable[-1:]]
-    roots = [root for root in roots if root.requires_grad]
-    if not roots:
+    roots = [root for root in ends or [item.q for item in usable[-1:]] if root.requires_grad]
+    if not roots or not usable:
         return [(0.0, 0.0, 0.0, 0.0)] * len(usable)
-    return returned_with_noise(roots, [item.expected.q for item in usable])
+    return returned_with_noise(roots, [item.q for item in usable])
 
 
 def _band(value: float, noise: float, below: float, above: float) -> Prediction:
