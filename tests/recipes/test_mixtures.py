@@ -194,4 +194,4 @@ def test_without_the_shares_a_mixture_adds_too_little():
 def test_the_reason_names_what_the_shares_leave():
     # Two of eight, renormalized: E[p² + (1 − p)²] of a softmax of two order statistics is 0.556.
     plan = goodinit.plan(Stream(Added, 3, 64, 8, 2), example=torch.zeros(8, 16))
-    assert "of which gates leave 0.55" in plan["branches.0.experts.0.2.weight"].why
+    assert "of which gates and sums leave 0.55" in plan["branches.0.experts.0.2.weight"].why

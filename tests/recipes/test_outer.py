@@ -17,6 +17,8 @@ _SPELLINGS: dict[str, Spelling] = {
     "product": lambda x, w, b: x[..., None] * w + b,
     "other order": lambda x, w, b: b[None] + w[None] * x.unsqueeze(-1),
     "einsum": lambda x, w, b: torch.einsum("bn,nd->bnd", x, w) + b,
+    "addcmul": lambda x, w, b: torch.addcmul(b, x[..., None], w),
+    "addcmul in place": lambda x, w, b: b.expand(len(x), *b.shape).clone().addcmul_(w, x[..., None]),
 }
 
 

@@ -25,7 +25,7 @@ from goodinit.graph.states import Leaf, state_moment
 from goodinit.graph.tape import Node, Ref
 from goodinit.graph.thinning import affordable
 
-__all__ = ["Leaf", "sampled", "yielded"]
+__all__ = ["ADDING", "Leaf", "arrives", "sampled", "yielded"]
 
 # A relative error of about √(2/16384) = 1 %, so two digits of a moment are told.
 _SAMPLES = 16_384
@@ -34,10 +34,10 @@ _MOST = 48
 _MOST_ROOTS = 400
 _LEAVES = {**LEAVES, "norm": "norm"}
 _LARGEST = {"amax", "max", "max_dim"}
-# Operations that add up what lies at several places; a product with a constant matrix is one.
-_ADDING = {"sum", "cumsum", "index_add", "index_add_", "scatter_add", "scatter_add_", "scatter_reduce"}
-_ADDING |= {"scatter_reduce_", "segment_reduce", "_sparse_mm", *CONTRACTIONS}
-_ADDING |= {"_fft_r2c", "_fft_c2c", "_fft_c2r"}
+#: Operations that add up what lies at several places; a product with a constant matrix is one.
+ADDING = {"sum", "cumsum", "index_add", "index_add_", "scatter_add", "scatter_add_", "scatter_reduce"}
+ADDING |= {"scatter_reduce_", "segment_reduce", "_sparse_mm", "_sparse_addmm", *CONTRACTIONS}
+ADDING |= {"_fft_r2c", "_fft_c2c", "_fft_c2r"}
 
 
 def sampled(flow: Flow, link: Link, mixed: frozenset[int]) -> Callable[[Leaf], float] | None:
@@ -54,6 +54,25 @@ def sampled(flow: Flow, link: Link, mixed: frozenset[int]) -> Callable[[Leaf], f
         sums = _sums(flow, link, mixed) or _shares(flow, link) or pooled(flow, link, mixed)
         flow.functions[key] = _asked(flow, link, sums, mixed) if sums or _mixes(flow, link) else None
     return cast("Callable[[Leaf], float] | None", flow.functions[key])
+
+
+def arrives(flow: Flow, links: Sequence[Link], mixed: frozenset[int]) -> Callable[[Leaf], float] | None:
+    """Return a function that gives the mean second moment of several links; None for none.
+
+    Args:
+        flow: the coarse graph.
+        links: the links.
+        mixed: as `sampled` takes it.
+    """
+    if not links:
+        return None
+
+    def moment(leaf: Leaf) -> float:
+        asked = (sampled(flow, link, mixed) or _asked(flow, link, False, mixed) for link in links)
+        found = [one(leaf) for one in asked]
+        return sum(found) / len(found)
+
+    return moment
 
 
 def yielded(flow: Flow, root: Root, mixed: frozenset[int]) -> Callable[[Leaf], float]:
@@ -103,7 +122,9 @@ def _sums(flow: Flow, link: Link, mixed: frozenset[int]) -> bool:
             continue
         if root.kind in ("sum", "mixed") and any(_scaled(flow, item) for item in root.links):
             return True
-        if root.kind == "interaction" or (root.kind in ("move", "reduce") and root.op in _ADDING):
+        if root.kind == "interaction" or (root.kind in ("move", "reduce") and root.op in ADDING):
+            return True
+        if root.kind == "product" and (root.sums > 1 or any(_shares(flow, item) for item in root.links)):
             return True
         for item in root.links:
             if item.part != "statistic" and item.root not in seen:

@@ -5,31 +5,34 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterable, Sequence
 
-from goodinit.graph.arrivals import sampled, yielded
-from goodinit.graph.attention import attention_parts, carries, gate_part, logit_variance, reads_attention
+from goodinit.graph.arrivals import arrives, sampled, yielded
+from goodinit.graph.attention import attention_parts, gate_part, logit_variance, reads_attention
 from goodinit.graph.blocks import LOOKUPS, covered, joined, parameter_block, parameter_dims, partition
+from goodinit.graph.branches import Branches
 from goodinit.graph.contractions import CONTRACTIONS
+from goodinit.graph.coupling import couplings_of
 from goodinit.graph.edges import inside
 from goodinit.graph.expressions import elementwise
 from goodinit.graph.factors import as_factor
 from goodinit.graph.flow import Flow, Link, Part, Root, Site, Touch
 from goodinit.graph.gains import as_gain, divides, inner_gains
+from goodinit.graph.holding import held_by
+from goodinit.graph.joining import besides
 from goodinit.graph.layout import Span
 from goodinit.graph.making import making_of
 from goodinit.graph.merging import merged
-from goodinit.graph.mixtures import Mixtures
 from goodinit.graph.norm_sizes import norm_size
 from goodinit.graph.paths import End, Origin, Paths, parameter_names
 from goodinit.graph.recurrent import between, recurrent_names, recurrent_uses
-from goodinit.graph.replaying import held_by
 from goodinit.graph.scoring import scored
-from goodinit.graph.streams import residuals, scales_along, streams_of
 from goodinit.graph.uses import Residual, Sink, Source, WeightUse
 
 __all__ = ["assemble"]
 
 _RANK = ["residual", "generated", "linear_attention", "gate", "attention_logits", "attention_mix"]
 _RANK += ["weight", "norm", "output", "end"]
+# What makes one weight of several.
+_SUMS = {"add", "sub"}
 _CONTRACTING = {*CONTRACTIONS, "convolution", "_convolution", "_trilinear", "_grouped_mm"}
 
 
@@ -51,19 +54,14 @@ class _Assembler:
         self.names = names
         self.paths = Paths.of(flow)
         self.mixed = frozenset(self.paths.mixes)
+        self.couplings = couplings_of(self.paths)
         self.attention = attention_parts(self.paths)
-        self.mixtures = Mixtures(self.paths)
-        self.scales: dict[int, list[int]] = {}
+        scales: dict[int, list[int]] = {}
         for at, touch in enumerate(flow.touches):
             if touch.kind == "scale":
-                self.scales.setdefault(touch.node, []).append(at)
-        self.streams = streams_of(flow)
-        self.residuals = residuals(flow, self.streams, self.scales)
-        self.starts = {
-            stream: self.paths.origins[flow.roots[value].links[0].root].names
-            for value, (stream, position) in self.streams.items()
-            if position == 1
-        }
+                scales.setdefault(touch.node, []).append(at)
+        self.branches = Branches(self.paths, scales)
+        self.streams = self.branches.streams
         self.gone: dict[tuple[End, ...], tuple[tuple[Sink, ...], str, Residual | None, str | None]] = {}
         self.roots = {id(root.site): root for root in flow.roots.values() if root.site is not None}
 
@@ -132,6 +130,7 @@ class _Assembler:
                 head=all(sink.kind == "output" for sink in sinks),
                 held=held_by(self.flow, site.node, site.shape),
                 inside=inside(self.flow.tape, site),
+                coupling=self.couplings.get(root.value),
             )
             for part in site.parts:
                 yield self._for_part(base, site, part, dim, span)
@@ -164,6 +163,10 @@ class _Assembler:
             through=tuple(op for op in part.through if op not in ("clone", "_to_copy")),
             making=making_of(self.flow, site, part),
         )
+        added = [other for other in site.parts if other.leaf != part.leaf and not other.role]
+        if added and _SUMS.intersection(part.through):
+            held = held_by(self.flow, site.node, site.shape, added)
+            use = dataclasses.replace(use, held=held)
         if part.inner and not part.role:
             return as_factor(self.flow, use, site, part)
         if part.role:
@@ -235,7 +238,7 @@ class _Assembler:
                 gates.append(gate_part(self.paths, end))
             elif end.kind == "norm":
                 norms.append(self._norm_name(end.target))
-            residual = residual or self._residual(end)
+            residual = residual or self.branches(end)
         kinds = {sink.kind for sink in sinks}
         # A rotary embedding turns its halves with both signs; only the plain path is of interest.
         plain = {sink.kind for sink in sinks if sink.activation is None}
@@ -249,33 +252,15 @@ class _Assembler:
         gate = "gate" if "gate" in gates else gates[0] if gates else ""
         return tuple(unique), gate, residual, norms[0] if norms and kinds == {"norm"} else None
 
-    def _residual(self, end: End, depth: int = 0) -> Residual | None:
-        if end.kind == "residual":
-            last = end.links[-1]
-            found = self.residuals.get((end.target, last.part))
-            if found is None or last.part == "skip":
-                return None
-            inner = scales_along(self.flow, end.links[:-1], self.scales)
-            mixture = self.mixtures(last)
-            terms = self.paths.origins[last.root].terms if mixture is None else mixture.parts
-            scale, start = (*inner, *found.scale), self.starts.get(found.stream, ())
-            return dataclasses.replace(found, scale=scale, terms=terms, start=start)
-        passed = end.kind in ("norm", "generated") or (end.kind == "gate" and carries(self.paths, end))
-        if passed and depth < 2:
-            for further in self.paths.ends[end.target]:
-                found = self._residual(further, depth + 1)
-                if found is not None:
-                    if further.kind == "residual" and end.kind == "gate":
-                        found = dataclasses.replace(found, weighed=self.mixtures.left(end.target, further))
-                    return found
-        return None
-
     def _sink(self, end: End) -> Sink:
         activation = elementwise(self.flow, end.links)
         if end.kind == "weight":
             site = self.flow.roots[end.target].site
             names = parameter_names(self.flow, site.parts) if site is not None else ()
-            return Sink("weight", names, activation)
+            before = besides(self.flow, end.links)
+            made = [link for link in before if self.paths.origins[link.root].kind == "weight"]
+            beside = arrives(self.flow, made, self.mixed) if len(made) == len(before) else None
+            return Sink("weight", names, activation, beside=beside)
         norm = self._norm_name(end.target) if end.kind == "norm" else None
         product = self.flow.roots[end.target] if end.kind == "generated" else None
         sums = 1.0 if product is None else product.sums

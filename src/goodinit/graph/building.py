@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from goodinit.graph import contractions
+from goodinit.graph.beside import beside
 from goodinit.graph.carrying import COPIES, Builder
 from goodinit.graph.combining import pointwise, simple
 from goodinit.graph.flow import Const, Flow
@@ -31,9 +32,17 @@ def build(tape: Tape, owners: dict[str, str], buffers: dict[int, str] | None = N
         owners: the module that registers each parameter, by canonical names.
         buffers: the module that registers each buffer, by the buffer's id.
     """
-    builder = Builder(Flow(tape, owners=owners, buffers=buffers or {}))
+    flow = _built(Flow(tape, owners=owners, buffers=buffers or {}))
+    given = beside(flow)
+    return _built(Flow(tape, owners=owners, buffers=buffers or {}), given) if given else flow
+
+
+def _built(flow: Flow, given: frozenset[int] = frozenset()) -> Flow:
+    builder, tape = Builder(flow), flow.tape
     for value in tape.values:
-        if value.node is None:
+        if value.index in given:
+            builder.put(value.index, Const(None, True))
+        elif value.node is None:
             builder.leaf(value)
         else:
             while builder.done <= value.node:

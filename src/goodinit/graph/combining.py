@@ -7,7 +7,7 @@ import math
 from goodinit.graph.carrying import Builder, guessed, lost, site_of, spread, unique
 from goodinit.graph.contractions import Roles
 from goodinit.graph.flow import Const, Link, Part, Signal, State, Touch, Weight
-from goodinit.graph.joins import join
+from goodinit.graph.joins import join, shares
 from goodinit.graph.layout import broadcast, whole
 from goodinit.graph.tape import Node, Value
 
@@ -198,7 +198,7 @@ def summed(b: Builder, node: Node, link: Link) -> None:
         missing = rank - len(touch.shape)
         varying = [i for i, n in enumerate(touch.shape) if n > 1]
         contracted = tuple(i for i in varying if i + missing in dims)
-        if not contracted:
+        if not contracted or (contracted == tuple(varying) and shares(Weight(touch.parts))):
             continue
         signal = next(i for i in product.inputs if isinstance(b.state(i), Signal))
         beside = b.tape.values[signal].shape

@@ -5,6 +5,7 @@ from __future__ import annotations
 from goodinit.graph.blocks import parameter_dims
 from goodinit.graph.contractions import CONTRACTIONS
 from goodinit.graph.flow import Flow, Link, Root
+from goodinit.graph.joining import features
 from goodinit.graph.tape import Node
 
 __all__ = ["generated_link", "summed_product"]
@@ -72,9 +73,9 @@ def _letters(flow: Flow, product: Root, node: Node) -> tuple[list[tuple[Link, st
 
 def _runs_along_features(flow: Flow, link: Link, own: str, kept: list[str], other: str) -> bool:
     maker, layout = flow.roots[link.root], link.layout
-    if maker.site is None or maker.kind != "weight":
+    made = features(flow, maker)
+    if not made:
         return False
-    features = {at for at, dim in maker.site.features.items() if dim in maker.site.output}
     shape, sizes = flow.tape.values[maker.value].shape, flow.tape.values[link.value].shape
 
     def along(letters: list[str]) -> set[int]:
@@ -83,4 +84,4 @@ def _runs_along_features(flow: Flow, link: Link, own: str, kept: list[str], othe
 
     summed = along([letter for letter in own if letter in other and letter not in kept])
     free = along([letter for letter in kept if letter not in other])
-    return bool(summed and summed <= features and free & features)
+    return bool(summed and summed <= made and free & made)

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import math
 
-from goodinit.graph.flow import Flow, Link, Part
+from goodinit.graph.flow import Flow, Link, Part, State, Weight
 from goodinit.graph.tape import Node
 
-__all__ = ["join"]
+__all__ = ["join", "shared_out", "shares"]
 
 _SUMS = {"add", "sub", "rsub"}
 _RATIOS = {"div", "true_divide"}
@@ -17,6 +17,8 @@ _SIZES = {"pow", "square", "abs", "mul"}
 # Elementwise operations that keep a path linear, and roots that bend it.
 _LINEAR = {"add", "sub", "rsub", "mul", "div", "neg", "clone", "_to_copy", "copy", "alias", "native_dropout"}
 _BENT = {"norm", "softmax", "attention", "product", "recurrent"}
+# What makes shares of parameters.
+_BENDING = {"_softmax", "softmax", "_safe_softmax", "sigmoid"}
 # Farther back than this a common ancestor is no residual stream but the network itself.
 _REACH = 600
 _STEPS = 6
@@ -99,10 +101,23 @@ def _residual(flow: Flow, links: list[Link]) -> list[Link] | None:
         # x + a(x) + b(x): what was added up before is the stream, however deep it is.
         orders.insert(0, links if streams[0] else links[::-1])
     for skip, branch in orders:
-        found = _added_to(flow, skip, branch)
+        found = None if shared_out(flow, skip) else _added_to(flow, skip, branch)
         if found is not None:
             return found
     return None
+
+
+def shared_out(flow: Flow, link: Link) -> bool:
+    """Whether a function of a parameter, such as its softmax, weighs what a link reads: a mean, no stream."""
+    return any(
+        node.op.rstrip("_") == "mul" and any(shares(flow.states[i]) for i in node.inputs)
+        for node in flow.between(link.value, link.root)
+    )
+
+
+def shares(state: State) -> bool:
+    """Whether a value is made of parameters by what makes shares of them."""
+    return isinstance(state, Weight) and any(_BENDING.intersection(part.through) for part in state.parts)
 
 
 def _added_to(flow: Flow, skip: Link, branch: Link) -> list[Link] | None:
@@ -155,7 +170,8 @@ def _depends(flow: Flow, root: int, origin: Link, barred: set[int], direct: bool
         if not direct and at.kind == "residual":
             continue
         for link in at.links:
-            bends = bends or at.kind in _BENT or _bent(flow, link)
+            # What a projection of the stream reads, too, does not set the two ways apart.
+            bends = bends or at.kind in _BENT or (link.value != origin.value and _bent(flow, link))
             if link.root == origin.root:
                 if link.layout == origin.layout or (everything and link.layout.distinct == size):
                     found = True

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from goodinit.graph.flow import Flow, Part, Site, Weight
+from goodinit.graph.holding import operands
 from goodinit.graph.replaying import computed
 
 __all__ = ["Making", "making_of"]
@@ -101,9 +102,9 @@ class Making:
 
     def _used(self) -> Iterator[int]:
         """The value that an operation reads as the weight."""
-        for index in self.flow.tape.nodes[self.site.node].inputs:
-            state, shape = self.flow.states[index], self.flow.tape.values[index].shape
-            if isinstance(state, Weight) and shape == self.site.shape and self.part in state.parts:
+        for index in operands(self.flow, self.site.node, self.site.shape):
+            state = self.flow.states[index]
+            if isinstance(state, Weight) and self.part in state.parts:
                 yield index
 
     def _beside(self, part: Part) -> Tensor:

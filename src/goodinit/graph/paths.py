@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from goodinit.graph.expressions import elementwise
 from goodinit.graph.flow import Flow, Link, Part, Root, Signal
 from goodinit.graph.generating import generated_link, summed_product
+from goodinit.graph.joining import reads
 from goodinit.graph.layout import composed, whole
 
 __all__ = ["End", "Origin", "Paths", "parameter_names", "walk_back"]
@@ -98,6 +99,7 @@ class Paths:
             self.logits.update(found)
             if found:
                 self.over_logits.add(value)
+        additive: set[int] = set()
         for value, root in roots.items():
             if root.kind != "interaction" or value in self.logits:
                 continue
@@ -111,6 +113,8 @@ class Paths:
                     self.mixes.add(value)
                 elif made:
                     root.kind = "product"
+                    additive.update(made if self._over_places(root, link) else ())
+        self.over_logits.update(additive)
         for value, root in roots.items():
             made_of = None if value in self.logits | self.mixes else generated_link(self.flow, root)
             if made_of is not None and not self._weighed(root, made_of):
@@ -126,6 +130,12 @@ class Paths:
                 below = set(walk_back(self.flow, root.links, _WITHIN)) - {value}
                 inner = {at for at in below if self._plain_product(at) or self._outer(roots[at])}
                 self.linear.update({value, *inner} if inner else ())
+
+    def _over_places(self, root: Root, shares: Link) -> bool:
+        """Whether shares weigh places of what one layer put out, as additive attention does, not experts."""
+        links = [link for link in root.links if link.root != shares.root]
+        sites = [self.flow.roots[at].site for at in walk_back(self.flow, links, {"move"})]
+        return len(sites) == 1 and sites[0] is not None and not sites[0].batch
 
     def _plain_product(self, value: int) -> bool:
         """Whether a root is a sum of products of two signals, other than softmax attention's."""
@@ -143,8 +153,11 @@ class Paths:
         return any(min(found) >= 0 and max(found) <= 1 for found in values)
 
     def _maker(self, link: Link) -> tuple[str, ...]:
-        site = self.flow.roots[link.root].site
-        return () if site is None else parameter_names(self.flow, site.parts)
+        root = self.flow.roots[link.root]
+        if root.site is not None:
+            return parameter_names(self.flow, root.site.parts)
+        parts = (item for item in root.links if reads(self.flow, item, link))
+        return tuple(dict.fromkeys(name for item in parts for name in self._maker(item)))
 
     def _outer(self, root: Root) -> bool:
         """Whether a product is one of all elements of two signals, each along dimensions of its own."""
@@ -245,6 +258,7 @@ class Paths:
         return [
             End(end.kind, end.target, _shortened((narrowed(self.flow, link, end.links[0]), *end.links)))
             for end in self.ends[reader]
+            if reads(self.flow, link, end.links[0])
         ]
 
 

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_map_only
 
+from goodinit.graph.parting import PARTS
 from goodinit.graph.tape import Node, Ref, Tape, Value
 
 __all__ = ["Recorder", "nested_tensors", "written_by"]
@@ -152,10 +153,9 @@ class Recorder(TorchDispatchMode):
         name = func.overloadpacket.__name__
         if func.namespace == "prim":
             return func(*args, **kwargs)
-        if name == "glu":
+        if name in PARTS and "out" not in kwargs:
             with self:
-                first, second = args[0].chunk(2, dim=args[1] if len(args) > 1 else kwargs.get("dim", -1))
-                return first * torch.sigmoid(second)
+                return PARTS[name](*args, **kwargs)
         # Under inference mode composite operations arrive whole.
         if func._can_decompose() and torch.is_inference_mode_enabled():
             with self:
@@ -283,7 +283,7 @@ class Recorder(TorchDispatchMode):
         original = self._originals.get(id(tensor), tensor)
         held = _scalar(tensor) if fill is None else fill
         value = self._value(tensor, None, 0, origin=origin, name=name, fill=held, original=id(original))
-        if origin != "input" and not (original.is_meta or _is_fake(original)):
+        if not (original.is_meta or _is_fake(original)):
             self.tape.held[value.index] = original
         self._current[id(tensor)] = value.index
         self._seen[id(tensor)] = 0

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -23,10 +22,10 @@ from goodinit.graph.flow import Const, Flow, Root, Weight
 from goodinit.graph.forms import form_of
 from goodinit.graph.paths import parameter_names
 from goodinit.graph.recorder import written_by
-from goodinit.graph.states import Leaf, step_moments
+from goodinit.graph.states import Leaf, Unit, step_moments
 from goodinit.graph.tape import Node, Ref
 
-__all__ = ["LEAVES", "computed", "held_by", "replayed_moment"]
+__all__ = ["LEAVES", "computed", "replayed_moment"]
 
 #: The kind of source that a root is, for roots at which signals may be drawn.
 LEAVES = {"data": "data", "weight": "weight", "embedding": "embedding", "residual": "residual"}
@@ -106,29 +105,6 @@ def _form(flow: Flow, value: int, leaf: Leaf, mixed: frozenset[int], sized: bool
     return form_of(flow.tape, [value] if node is None else node.inputs, run.needs, begins)
 
 
-def held_by(flow: Flow, node: int, shape: tuple[int, ...]) -> Callable[[], float]:
-    """Return a function that gives the mean square of the weight that an operation uses for now.
-
-    Args:
-        flow: the coarse graph.
-        node: the operation.
-        shape: the weight's sizes there.
-    """
-
-    def held() -> float:
-        for index in flow.tape.nodes[node].inputs:
-            if isinstance(flow.states[index], Weight) and flow.tape.values[index].shape == shape:
-                try:
-                    with torch.no_grad():
-                        found = _Replay(flow, None, frozenset(), True, 0, Budget()).value(index)
-                except Exception:  # on meta, or made by code that cannot run again
-                    return math.nan
-                return float(found.to(torch.float64).square().mean()) if found.numel() else math.nan
-        return math.nan
-
-    return held
-
-
 def computed(flow: Flow, value: int, given: dict[int, Tensor]) -> Tensor:
     """Return a value made of parameters and constants alone.
 
@@ -166,6 +142,7 @@ class _Replay:
     ) -> None:
         self.flow, self.leaf, self.mixed, self.through = flow, leaf, mixed, through
         self.known: dict[int, Tensor] = {}
+        self.shares = leaf.shares if isinstance(leaf, Unit) else {}
         self.seed, self.budget, self.operations, self.held = seed, budget, 0, 0
 
     def value(self, index: int, sized: bool = True) -> Tensor:
@@ -235,6 +212,8 @@ class _Replay:
 
     def _keep(self, index: int, made: Tensor) -> None:
         self.operations += 1
+        if (share := self.shares.get(index)) is not None:
+            made = _brought(made, share)
         self.known[index] = made
         node = self.flow.tape.producer(index)
         self.held += 0 if node is not None and node.view else made.numel()
@@ -281,8 +260,7 @@ class _Replay:
 
     def _sized(self, made: Tensor, root: Root) -> Tensor:
         """A result brought to the second moment that it is to have."""
-        size = float(made.to(torch.float64).square().mean())
-        return made * math.sqrt(self.moment(root) / size) if size > 0 else made
+        return _brought(made, self.moment(root))
 
     def _contracted(self, root: Root, node: Node) -> Tensor:
         """What a weight puts out: the operation with a drawn weight, or drawn where that cannot run."""
@@ -319,15 +297,23 @@ class _Replay:
             return self._normal(index, index, 1.0)
         if self.leaf is not None and (start := start_of(self.flow, index, self.leaf)) is not None:
             return start
-        if held is not None and type(held) in (Tensor, torch.nn.Parameter) and held.shape == value.shape:
+        plain = type(held) in (Tensor, torch.nn.Parameter) and not (value.name and self._drawn_at_first(held))
+        if held is not None and plain and held.shape == value.shape:
             return held.detach().to("cpu")
         fill = value.fill
         if fill is None and value.name and self.leaf is not None:
-            # On meta: a gain leaves a signal as it is, and so does a bias.
+            # A gain leaves a signal as it is, and so does a bias.
             fill = float(index in self._gains())
         if fill is None:
             raise LookupError(index)
         return torch.full(value.shape, fill, dtype=value.dtype)
+
+    def _drawn_at_first(self, held: Tensor | None) -> bool:
+        """Whether a parameter's numbers say nothing, since a plan will make biases of them 0 and gains 1."""
+        if not isinstance(self.leaf, Unit) or held is None or held.is_meta or not held.requires_grad:
+            return False
+        numbers = held.detach()
+        return bool((numbers != numbers.flatten()[0]).any()) if numbers.numel() else False
 
     def _weights(self) -> frozenset[int]:
         flow = self.flow
@@ -380,6 +366,11 @@ class _Replay:
         for i in node.inputs:
             memory.as_strided(values[i].shape, values[i].stride, values[i].offset).copy_(self.known[i])
         return memory.as_strided(out.shape, out.stride, out.offset).clone()
+
+
+def _brought(made: Tensor, moment: float) -> Tensor:
+    size = float(made.to(torch.float64).square().mean())
+    return made * math.sqrt(moment / size) if size > 0 else made
 
 
 def _is_tensor(value: Any) -> bool:

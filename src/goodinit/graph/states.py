@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
@@ -15,7 +17,7 @@ from goodinit.graph.layout import span_along
 from goodinit.graph.tape import Node
 from goodinit.theory import RecurrentStates, recurrent_states
 
-__all__ = ["Leaf", "layer_states", "recurrent_kind", "state_moment", "step_moments"]
+__all__ = ["Leaf", "Unit", "layer_states", "recurrent_kind", "state_moment", "step_moments"]
 
 Array = NDArray[np.float64]
 
@@ -24,6 +26,30 @@ Array = NDArray[np.float64]
 #: or ``"kept"``: whether all of them stay as they are; or ``"low"`` and ``"high"``: between
 #: which numbers a bias or a gain starts, NaN for what is none.
 Leaf = Callable[[str, tuple[str, ...]], float]
+
+
+@dataclass(frozen=True)
+class Unit:
+    """A leaf under which every weight puts out 1, apart from some, biases are 0 and gains 1.
+
+    Attributes:
+        own: the parameters that put out `moment`.
+        moment: the second moment.
+        shares: the second moments to which some roots are brought: branches of residual streams.
+    """
+
+    own: frozenset[str] = frozenset()
+    moment: float = 1.0
+    shares: Mapping[int, float] = field(default_factory=dict, compare=False)
+
+    def __call__(self, kind: str, names: tuple[str, ...]) -> float:
+        """Return the second moment of what begins a signal; nothing stays as it is."""
+        if kind in ("low", "high"):
+            return math.nan
+        if kind in ("kept", "horizon"):
+            return 0.0
+        return 1.0 if self.own.isdisjoint(names) else self.moment
+
 
 _KINDS = ("LSTM", "GRU", "RNN")
 # Farther back than this no other recurrent layer is looked for.

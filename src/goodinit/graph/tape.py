@@ -65,7 +65,7 @@ class Tape:
     """The record of one run.
 
     Of tensors it has only those that existed before the run, by their values: parameters, buffers
-    and the integers of the example, as the model and the user hold them.
+    and the example, as the model and the user hold them.
     """
 
     nodes: list[Node] = field(default_factory=list)

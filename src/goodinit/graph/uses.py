@@ -64,7 +64,10 @@ class Sink:
             the second moments of what the inputs were made of (see `Source.moment`).
         variance: where `kind` is ``"attention_logits"``, the variance that queries and keys of second
             moment 1 give the logits: 1 after the usual 1/√d.
-        scored: where products of looked-up rows are the output, that one's second moment from the rows'.
+        scored: where several results make the output together, as products of rows or of two networks,
+            means and mixtures do, that one's second moment from theirs.
+        beside: where `kind` is ``"weight"`` and results are joined to others that weights made before, the
+            second moment of those.
     """
 
     kind: str
@@ -77,6 +80,9 @@ class Sink:
         default=None, compare=False, repr=False
     )
     scored: Callable[[float], float] | None = field(default=None, compare=False, repr=False)
+    beside: Callable[[Callable[[str, tuple[str, ...]], float]], float] | None = field(
+        default=None, compare=False, repr=False
+    )
 
 
 @dataclass(frozen=True)
@@ -156,6 +162,7 @@ class WeightUse:
         held: gives the mean square of the numbers that the operation uses for now, as the model and its
             parametrizations make them; NaN where the model holds none.
         inside: the share of what a convolution reads that is no padding.
+        coupling: the number of the reversible coupling b·exp(s) + t of which it makes s or t; None elsewhere.
         making: what operations make of the parameter's numbers before they are used; None where nothing.
     """
 
@@ -187,6 +194,7 @@ class WeightUse:
     divides: bool = False
     held: Callable[[], float] | None = field(default=None, compare=False, repr=False)
     inside: float = 1.0
+    coupling: int | None = None
     making: Making | None = field(default=None, compare=False, repr=False)
 
     @property

@@ -10,6 +10,7 @@ from goodinit.graph.carrying import COPIES, FACTORIES, Builder, lost, site_of, u
 from goodinit.graph.combining import simple
 from goodinit.graph.contractions import Roles
 from goodinit.graph.flow import Const, Link, Part, Signal, State, Touch, Weight
+from goodinit.graph.joins import shares
 from goodinit.graph.layout import Layout
 from goodinit.graph.modulation import fitted, modulated
 from goodinit.graph.tape import Node, Ref
@@ -128,6 +129,13 @@ def _weighted(b: Builder, node: Node, kind: str, weight: Ref, signal: Ref, roles
         # Weights times a constant: a zero first state, or the power iteration of a spectral norm.
         site_of(b, node, kind, state, shape, roles, provisional=True)
         b.put(node.outputs[0], Weight(lost(state, node.op)))
+    elif shares(state) and [i for i, n in enumerate(shape) if n > 1] == [
+        i for i in roles.contracted if shape[i] > 1
+    ]:
+        # A mean of several signals with learned shares, and no layer.
+        link = b.link(signal.value)
+        b.root(node.outputs[0], "reduce", [link], node)
+        b.flow.touches.append(Touch(node.index, "scale", state.parts, shape, link))
     else:
         link = b.link(signal.value)
         site = site_of(b, node, kind, state, shape, roles)

@@ -46,6 +46,8 @@ _NEUTRAL_WORDS = {
 # Rates A of state-space models: 1 … 16, log-uniform (Dao & Gu 2024). Rates per step are RWKV's
 # (Peng et al. 2023).
 _LOG_RATES, _LOG_RATES_PER_STEP = (0.0, math.log(16.0)), (-5.0, 3.0)
+# What makes shares of 1.
+_SHARES = {"_softmax", "softmax", "_safe_softmax"}
 # Beyond this, values on real memory look like memory that nobody filled.
 _LARGEST = 100.0
 _GUESS = "; a guess, since on meta the author's own value cannot be seen"
@@ -142,6 +144,8 @@ def _chosen(place: Place, uses: tuple[WeightUse, ...]) -> Decision | None:
         return None
     if any(sets_steps(use) for use in uses):
         return _step_sizes(place)
+    if all(use.op == "scale" and _SHARES.intersection(use.through) for use in uses):
+        return Decision(Constant(0.0), f"makes the shares of a mean: all alike{_GUESS}")
     plain = [use.through for use in uses if use.op == "scale"]
     if len(plain) == len(uses) and {_changes(use) for use in uses} == {(), ("rsub",)}:
         why = f"mixes two signals, p of one and 1 − p of the other: half of each{_GUESS}"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from goodinit.graph import Sink, WeightUse
+from goodinit.recipes.branching import branch
 
 if TYPE_CHECKING:
     from goodinit.recipes.travel import Travel
@@ -37,5 +38,5 @@ def generated(travel: Travel, use: WeightUse, sink: Sink) -> tuple[float, str]:
 def generated_share(travel: Travel, use: WeightUse) -> float:
     """Return the second moment that a layer of generated weights puts out: 1, or its branch's share."""
     if use.residual is not None and not use.residual.shortcut and use.sink.kind == "generated":
-        return travel.branch(use.residual, use.sink)[0]
+        return branch(travel, use.residual, use.sink)[0]
     return 1.0

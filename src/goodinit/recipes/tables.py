@@ -11,7 +11,7 @@ from goodinit.recipes.keeping import kept_size
 if TYPE_CHECKING:
     from goodinit.recipes.travel import Travel
 
-__all__ = ["constant", "looked_up", "start", "tied"]
+__all__ = ["constant", "looked_up", "start", "tied", "unit_scored"]
 
 # With less than this power of the rows' second moment it is not the rows that set the output's.
 _LEAST_POWER = 0.5
@@ -91,12 +91,17 @@ def start(travel: Travel, name: str, uses: list[WeightUse]) -> tuple[float, str]
 
 def _scored(uses: list[WeightUse]) -> float | None:
     """Return the std with which products of rows that are the output have unit size; None without such."""
-    for function in [sink.scored for use in uses for sink in use.sinks if sink.scored is not None]:
-        once, twice = function(1.0), function(2.0)
-        power = math.log2(twice / once) if once > 0 and twice > 0 else 0.0
-        if power >= _LEAST_POWER:
-            return float(f"{once ** (-0.5 / power):.3g}")
-    return None
+    sizes = [size for use in uses for sink in use.sinks if (size := unit_scored(sink)) is not None]
+    return float(f"{math.sqrt(sizes[0]):.3g}") if sizes else None
+
+
+def unit_scored(sink: Sink) -> float | None:
+    """Return the second moment of results that make an output of unit size together; None for others."""
+    if sink.scored is None:
+        return None
+    once, twice = sink.scored(1.0), sink.scored(2.0)
+    power = math.log2(twice / once) if once > 0 and twice > 0 else 0.0
+    return once ** (-1 / power) if power >= _LEAST_POWER and math.isfinite(power) else None
 
 
 def _factor(travel: Travel, uses: list[WeightUse]) -> float:

@@ -19,16 +19,18 @@ from dataclasses import dataclass, field
 import torch
 
 from goodinit.errors import GoodinitError
-from goodinit.graph import Elementwise, Graph, Residual, Sink, Source, WeightUse
+from goodinit.graph import Elementwise, Graph, Sink, Source, WeightUse
+from goodinit.recipes.branching import beginning, branch
 from goodinit.recipes.costs import SHORT, cost
 from goodinit.recipes.couplings import coupled, couplings
 from goodinit.recipes.generating import generated, generated_share
-from goodinit.recipes.keeping import kept_size, kept_start, unknown
+from goodinit.recipes.joined import joined
+from goodinit.recipes.keeping import kept_size, unknown
 from goodinit.recipes.making import drawn_for, only_scaled, put_out
 from goodinit.recipes.mirrors import MIRRORED_FROM, activation_like, pairs_of, structure_fits, unmirrors
 from goodinit.recipes.staying import kept_biases, kept_temperature
 from goodinit.recipes.steps import start_range
-from goodinit.recipes.tables import constant, looked_up, tied
+from goodinit.recipes.tables import constant, looked_up, unit_scored
 from goodinit.recipes.words import SINKS, SOURCES
 from goodinit.theory import (
     MirroredPoint,
@@ -45,6 +47,8 @@ ORTHOGONAL_FROM = 20
 
 # Logits whose variance is so near to 1 are left alone: they may be one of several terms, as in DeBERTa.
 _ROOM = 4.0
+# What makes one weight of two.
+_SUMS = {"add", "sub"}
 # Padding is told of where it is more than a tenth of what a convolution reads.
 _WORTH_TELLING = 0.9
 # Beyond this second moment, exponentials written by hand overflow: mirrored weights need no such scale.
@@ -246,14 +250,14 @@ class Travel:
         if source.kind == "weight":
             previous = [self._by_name[name] for name in source.weights if name in self._by_name]
             # After a layer that starts at zero, weights wait for what it is planned to put out.
-            q = [self.puts_out(o) or self.wanted(o, o.sink)[0] for o in previous if o.name != use.name]
-            return (max(q) if q else 1.0), "the layer before" + unknown(self.graph, source.weights)
+            q = self._put_out([o for o in previous if o.name != use.name], waits=True)
+            return q, "the layer before" + unknown(self.graph, source.weights)
         if source.kind == "gate":
             return self._gated(source), "a gated product"
         if source.kind == "residual":
             found = None if source.stream is None else self._streams.get(source.stream)
             own = found is None or use.name in found.start
-            return (1.0 if found is None or own else self.beginning(found.start)), "the residual stream"
+            return (1.0 if found is None or own else beginning(self, found.start)), "the residual stream"
         if source.kind == "embedding":
             own = use.name in source.weights
             words = "an embedding" + unknown(self.graph, source.weights)
@@ -275,7 +279,10 @@ class Travel:
         return self._made[use.name]
 
     def _kept_bias(self, use: WeightUse, of: WeightUse) -> bool:
-        return use.op == "shift" and use.of == (of.name,) and use.name in self.graph.kept
+        # Of weights made of several, an update's factors have the others as neighbours.
+        beside = set(use.of).intersection((*of.source.weights, *of.sink.weights))
+        own = of.name in use.of and not beside
+        return use.op == "shift" and own and use.name in self.graph.kept
 
     def _sampled(self, source: Source) -> float:
         """Return the second moment of a source that only samples tell, NaN for others."""
@@ -302,7 +309,25 @@ class Travel:
             return max((generated_share(self, use) for use in made), default=1.0)
         # Weights that are made are told by what they put out.
         made = [use for use in made if use.sink.kind != "generated"]
-        return max((self.puts_out(use) for use in made), default=1.0) if kind == "weight" else 1.0
+        return self._put_out(made) if kind == "weight" else 1.0
+
+    def _put_out(self, made: list[WeightUse], waits: bool = False) -> float:
+        """Return the second moment of what weights put out: that of the largest, or of one made of several.
+
+        Args:
+            made: the weights.
+            waits: whether a result that is 0 for now counts as what it is planned to become.
+        """
+        names = {use.name for use in made}
+        # The first factor of a low-rank update puts out nothing here but what the next one reads.
+        ends = [use for use in made if not (use.sink.weights and names.issuperset(use.sink.weights))]
+        found: dict[object, float] = {}
+        for use in ends:
+            key = use.index if _SUMS.intersection(use.through) else use.name
+            found[key] = found.get(key, 0.0) + self.puts_out(use)
+        if waits and not any(found.values()):
+            found = {use.name: self.wanted(use, use.sink)[0] for use in ends}
+        return max(found.values(), default=1.0)
 
     def _gated(self, source: Source) -> float:
         """Return E[φ(a)²]·E[b²] for the branches of a gated product, each of second moment 1."""
@@ -330,63 +355,25 @@ class Travel:
         if sink.kind == "generated":
             return generated(self, use, sink)
         if use.residual is not None and not use.residual.shortcut and use.norm_after is None:
-            return self.branch(use.residual, sink)
+            return branch(self, use.residual, sink)
         if sink.kind == "weight":
-            point = self.point(sink.activation, use)
-            if point is not None and self.objective == "critical" and self.length(use) > SHORT:
-                return point.q, f"where {point_name(sink)} passes gradients best"
-            return 1.0, "unit scale"
+            return joined(self, sink, *self._between(use, sink))
         if sink.kind == "attention_logits" and not 1 / _ROOM <= sink.variance <= _ROOM:
             own = f"with unit queries and keys the model's own factor would give {sink.variance:.3g}"
             return 1 / math.sqrt(sink.variance), f"{SINKS[sink.kind]} ({own})"
+        together = unit_scored(sink)
+        if together is not None:
+            return together, "results that make the output together, of unit size"
         after = kept_temperature(self.graph, use) * constant(self, sink) if use.head else 1.0
         if after > 0 and not math.isclose(after, 1.0, rel_tol=1e-6):
             return 1 / after, f"unit outputs after a scale that stays at {math.sqrt(after):.3g}"
         return 1.0, SINKS.get(sink.kind, "unit scale")
 
-    def branch(self, residual: Residual, sink: Sink) -> tuple[float, str]:
-        """Return (second moment, reason) for a branch: all together add what the stream began with."""
-        share, count = self.beginning(residual.start), residual.of
-        begins = "" if math.isclose(share, 1.0, rel_tol=1e-6) else f" that begins at {share:.3g}"
-        words = f"one of {count} branches of a residual stream{begins}, so each adds 1/{count}"
-        if count == 1:
-            words = f"the one branch of its residual stream{begins}"
-        if begins and count > 1:
-            words += " of that"
-        if residual.terms > 1:
-            words += f", in {residual.terms} parts"
-        if not math.isclose(residual.weighed, 1.0, rel_tol=1e-6):
-            share /= residual.weighed
-            words += f", of which gates leave {residual.weighed:.3g}"
-        if sink.activation is not None and sink.activation.linear:  # such as the half steps of a Conformer
-            factor = self.passed(sink.activation, 1.0)
-            if factor > 0 and not math.isclose(factor, 1.0, rel_tol=1e-6):
-                share /= factor
-                words += f", after a factor of {math.sqrt(factor):.3g}"
-                if share > count * residual.terms:
-                    # The author made the branch small already, as in nets with residuals scaled by 0.1.
-                    small = f"a factor of {math.sqrt(factor):.3g} already keeps small"
-                    return 1.0, f"unit scale, for a branch of a residual stream that {small}"
-        return share / (count * residual.terms), words
-
-    def beginning(self, start: tuple[str, ...]) -> float:
-        """Return the second moment with which these begin a stream: 1, unless the output layer's table does.
-
-        That table has second moment 1/(m·d), see `goodinit.recipes.lookups`, and so has each added to it.
-        """
-        moment = kept_start(self, start)
-        if moment > 0:
-            return moment
-        for name in start:
-            # A table that is only read through a normalization, as BART's, starts the stream at 1.
-            direct = [sink for use in self.graph[name] for sink in use.sinks if sink.kind == "residual"]
-            head = next((use for use in self.graph[name] if use.contracts and use.head), None)
-            if head is not None and direct:
-                moment = max(moment, tied(self, head) * constant(self, direct[0]))
-            elif any(use.contracts for use in self.graph[name]):
-                return 1.0
-        tables = sum(any(use.op == "embedding" for use in self.graph[name]) for name in start)
-        return moment * max(tables, 1) if moment > 0 else 1.0
+    def _between(self, use: WeightUse, sink: Sink) -> tuple[float, str]:
+        point = self.point(sink.activation, use)
+        if point is not None and self.objective == "critical" and self.length(use) > SHORT:
+            return point.q, f"where {point_name(sink)} passes gradients best"
+        return 1.0, "unit scale"
 
 
 def point_name(sink: Sink) -> str:
