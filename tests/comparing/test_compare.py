@@ -6,6 +6,7 @@ import math
 import sys
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -61,6 +62,12 @@ class Pair(nn.Module):
         return self.a(x), x
 
 
+class Two(Pair):
+    def forward(self, x: torch.Tensor, z: torch.Tensor) -> torch.Tensor:  # type: ignore[override]
+        out: torch.Tensor = self.a(x + z)
+        return out
+
+
 X, Y = data()
 BAD: list[tuple[dict[str, Any], type[GoodinitError], str]] = [
     ({"seeds": 0}, ArgumentError, "seeds must be at least 1, found 0"),
@@ -86,6 +93,10 @@ BAD: list[tuple[dict[str, Any], type[GoodinitError], str]] = [
     ({"metric": "acuracy"}, UnknownNameError, "did you mean 'accuracy'"),
     ({"metric": lambda out, y: 1.0}, ArgumentError, "higher_is_better"),
     ({"metric": lambda out, y: out, "higher_is_better": True}, ArgumentError, "one number"),
+    ({"metric": "accuracy", "higher_is_better": False}, ArgumentError, "higher is better: leave it out"),
+    ({"higher_is_better": True}, ArgumentError, "there is none: give both"),
+    ({"loss": lambda out, y: (out - y).mean() * math.nan}, ArgumentError, "not a number at the start of any"),
+    ({"seeds": np.array([[1]])}, WrongTypeError, "seeds"),
     ({"schedule": "cosin"}, UnknownNameError, "did you mean 'cosine'"),
     ({"schedule": lambda step: -1.0}, ArgumentError, r"schedule\(0\)"),
     ({"evaluations": [3]}, ArgumentError, "after the last step"),
@@ -103,7 +114,8 @@ BAD: list[tuple[dict[str, Any], type[GoodinitError], str]] = [
     ({"build": no_module}, ModelSourceError, "found int"),
     ({"build": failing}, ModelSourceError, "no such weights"),
     ({"build": nn.Tanh}, GoodinitError, "no trainable parameter"),
-    ({"build": Pair}, ExampleError, "one tensor, found tuple"),
+    ({"build": Pair}, ExampleError, "one tensor, found tuple: let build"),
+    ({"build": Two}, ExampleError, "argument: 'z'. It is given one tensor; let build"),
     ({"build": lambda: nn.Linear(3, 1)}, GoodinitError, "shape"),
     ({"data": (X[:-1], Y)}, ArgumentError, "29 inputs and 30 targets"),
     ({"data": (X / 0, Y)}, ArgumentError, "NaN or infinite"),
@@ -131,6 +143,26 @@ def test_good_input_is_not_refused() -> None:
     assert made.metric == "l1"
     assert made.steps == (0, 1, 2)
     assert Comparison.from_json(made.to_json()) == made
+
+
+def test_arrays_and_tensors_are_sequences_too() -> None:
+    made = run(
+        lr=np.array([0.1, 0.2]),
+        seeds=torch.arange(2),
+        evaluations=np.array([1]),
+        steps=3,
+        batch_size=np.int64(8),
+    )
+    assert (made.lrs, made.seeds, made.steps) == ((0.1, 0.2), (0, 1), (0, 1, 3))
+
+
+def test_one_plan_whose_loss_is_no_number_is_counted_and_not_refused() -> None:
+    broken = plan(build(), "torch").override({"2.bias": -1000.0})
+    made = run(plans={"broken": broken, "other": "torch"}, loss=lambda out, y: (out + 100).log().mean())
+    assert {(each.plan, each.outcome) for each in made.runs} == {
+        ("broken", "diverged"),
+        ("other", "finished"),
+    }
 
 
 def test_plans_at_a_seed_share_batches_and_what_they_keep() -> None:

@@ -56,15 +56,30 @@ def test_spawned_processes_give_the_same_members_and_a_journal(
     assert run(None, tmp_path / "journal", build) == expected
 
 
-def test_dasks_local_cluster_gives_the_same_members(expected: Comparison) -> None:
+def test_two_workers_of_dasks_local_cluster_give_the_same_members(
+    expected: Comparison, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     distributed = pytest.importorskip("distributed")
+    build = importable(tmp_path, monkeypatch)
     with (
         distributed.LocalCluster(
-            n_workers=1, threads_per_worker=1, processes=False, dashboard_address=None
+            n_workers=2,
+            threads_per_worker=1,
+            processes=True,
+            dashboard_address=None,
+            local_directory=tmp_path,
         ) as cluster,
         distributed.Client(cluster) as client,
     ):
-        assert run(client.get_executor()) == expected
+        assert run(client.get_executor(), tmp_path / "journal", build) == expected
+        # Two chunks: either worker made its own model ready.
+        assert list(client.run(made_ready).values()) == [1, 1]
+
+
+def made_ready() -> int:
+    from goodinit.comparing import preparing
+
+    return len(preparing._latest)
 
 
 def importable(folder: Path, monkeypatch: pytest.MonkeyPatch) -> object:

@@ -142,8 +142,28 @@ def test_most_members_diverged_is_said_in_words_and_not_as_infinity() -> None:
     (gap,) = found.differences
     assert gap.difference.value == math.inf
     assert "b beats a" in gap.conclusion
-    assert "a diverged on half of them or more" in gap.conclusion
+    assert "a has no finite mse on half of them or more" in gap.conclusion
     assert found.summaries[0].score.value == math.inf
+
+
+def test_members_without_a_finite_score_are_not_said_to_score_the_same() -> None:
+    (gap,) = summary(lambda plan, lr, seed: math.nan).differences
+    assert gap.conclusion.startswith(
+        "Nothing tells a from b at lr 0.1: no member of either ends with a finite mse."
+    )
+
+
+def test_a_metric_that_is_no_number_is_counted_and_is_the_worst() -> None:
+    runs = [
+        member(p, 0.1, s, math.nan if p == "a" and s < 3 else 1.0, "finished")
+        for p in "ab"
+        for s in range(32)
+    ]
+    found = summarize(("a", "b"), (0.1,), range(32), STEPS, False, runs, metric="mse")
+    assert "a at lr 0.1: mse is not a number for 3 of 32, which count as the worst." in found.conclusions
+    assert not any(sentence.startswith("b at lr 0.1: mse") for sentence in found.conclusions)
+    assert (found.differences[0].wins, found.differences[0].losses) == (0, 3)
+    assert found.summaries[0].diverged.value == 0
 
 
 def test_identical_members_score_the_same_and_are_told_so() -> None:

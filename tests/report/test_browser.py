@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from goodinit.records import PlanRecord, RowRecord
+from goodinit.records import ExperimentResult, Grid, Picture, PlanRecord, RowRecord
 
 PATIENCE = 60.0
 # Largest values of the parameters of `drawn`, in an order that no sort keeps.
@@ -379,3 +379,18 @@ def test_without_script_the_numbers_are_there(browser: Any, sample: Any, tmp_pat
     assert state is None
     assert "The numbers of this plot are in the table below." in text
     assert "blocks.3.linear.weight" in text
+
+
+@pytest.mark.parametrize("columns", [3, 4])
+def test_the_title_under_a_heat_map_stands_below_its_labels(show: Any, columns: int) -> None:
+    values = tuple(tuple(float(row + column) for column in range(columns)) for row in range(4))
+    grid = Grid(tuple("0123"[:columns]), tuple("abcd"), values, "accuracy")
+    picture = Picture("g", "G", "S.", "learning rate", "init", grid=grid)
+    page = show(ExperimentResult("x", "X", "Q?", ("A.",), "", "small", {}, (), (picture,)))
+    draw_all(page)
+    labels, title = page.execute_script(
+        "const all = (s) => [...document.querySelectorAll(s)];"
+        "const edge = (s, side) => all(s).map((e) => e.getBoundingClientRect()[side]);"
+        "return [Math.max(...edge('.xtick text', 'bottom')), Math.min(...edge('.xtitle', 'top'))]"
+    )
+    assert title > labels - 1

@@ -192,6 +192,23 @@ def test_colours_go_two_ways_from_a_middle_alone() -> None:
     plain = Grid(("a",), ("b", "c"), ((0.5,), (3.0,)), "factor")
     assert "zmin" not in scale(plain)
     assert [scale(dataclasses.replace(plain, middle=1.0))[end] for end in ("zmin", "zmax")] == [-1.0, 3.0]
+    # One value alone is measured from 0, so that a share of 1 is dark.
+    same = dataclasses.replace(plain, values=((1.0,), (1.0,)))
+    assert [scale(same)[end] for end in ("zmin", "zmax")] == [0.0, 1.0]
+
+
+def test_rows_of_a_heat_map_are_named_in_full() -> None:
+    grid = Grid(
+        ("a",), ("weights 1,000 times too large", "sigmoid, torch default"), ((0.5,), (3.0,)), "factor"
+    )
+    made = dataclasses.replace(experiment(), pictures=(Picture("g", "G", "S.", grid=grid),))
+    layout = figures(render(made))["g"]["views"][0]["layout"]  # type: ignore[index]
+    assert layout["yaxis"]["ticktext"] == list(grid.rows)
+
+
+def test_plans_stand_in_the_order_given_from_the_top_of_the_map_of_failures() -> None:
+    drawn = figures(render(comparison(("first", "second"))))["failures"]["views"][0]
+    assert drawn["layout"]["yaxis"]["ticktext"] == ["second", "first"]  # type: ignore[index]
 
 
 @pytest.mark.parametrize("made", [comparison(), experiment()], ids=["comparison", "experiment"])

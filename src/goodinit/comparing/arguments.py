@@ -7,6 +7,7 @@ import operator
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
 
@@ -36,7 +37,8 @@ def read_integer(name: str, value: object, least: int) -> int:
 
 def read_rates(lr: float | Sequence[float]) -> tuple[float, ...]:
     """Return the learning rates, in the order given."""
-    given = list(lr) if isinstance(lr, Sequence) and not isinstance(lr, str) else [lr]
+    listed = _listed(lr)
+    given = list(listed) if isinstance(listed, Sequence) and not isinstance(listed, str) else [listed]
     try:
         rates = tuple(float(rate) for rate in given)
     except (TypeError, ValueError) as error:
@@ -50,6 +52,7 @@ def read_rates(lr: float | Sequence[float]) -> tuple[float, ...]:
 
 def read_seeds(seeds: int | Sequence[int]) -> tuple[int, ...]:
     """Return the seeds: 0 … n − 1 for an integer n."""
+    seeds = _listed(seeds)
     if isinstance(seeds, Sequence) and not isinstance(seeds, str):
         numbers = tuple(read_integer("each of seeds", seed, 0) for seed in seeds)
         if not numbers:
@@ -63,6 +66,7 @@ def read_seeds(seeds: int | Sequence[int]) -> tuple[int, ...]:
 
 def read_evaluations(evaluations: int | Sequence[int], steps: int) -> tuple[int, ...]:
     """Return the steps after which members are evaluated; the start and the end are always among them."""
+    evaluations = _listed(evaluations)
     if isinstance(evaluations, Sequence) and not isinstance(evaluations, str):
         asked = [read_integer("each of evaluations", step, 0) for step in evaluations]
         if asked and max(asked) > steps:
@@ -116,6 +120,11 @@ def for_model(model: nn.Module, pair: tuple[torch.Tensor, torch.Tensor]) -> tupl
         for tensor in pair
     )
     return inputs, targets
+
+
+def _listed(value: Any) -> Any:
+    """Return an array or a tensor as a list or a number, anything else as it is."""
+    return value.tolist() if isinstance(value, np.ndarray | np.generic | torch.Tensor) else value
 
 
 def _once(name: str, values: Sequence[object]) -> None:

@@ -10,6 +10,7 @@ from functools import partial
 from pathlib import Path
 
 import torch
+from torch import nn
 
 from goodinit.comparing.batches import batches
 from goodinit.comparing.engines.compiled.running import compiled
@@ -17,8 +18,9 @@ from goodinit.comparing.engines.sequential import sequential
 from goodinit.comparing.engines.stacked import stacked
 from goodinit.comparing.evaluation import evaluate
 from goodinit.comparing.journal import Journal, Snapshot
-from goodinit.comparing.members import Member, State, first_state
+from goodinit.comparing.members import Member, State, built, first_state
 from goodinit.comparing.preparing import prepared
+from goodinit.comparing.streams import step_key
 from goodinit.comparing.training import Training
 from goodinit.records.comparisons import MemberRun
 
@@ -69,8 +71,10 @@ def _run(task: Task, done: Callable[[int], None]) -> tuple[MemberRun, ...]:
     training, members = task.training, task.members
     # Another machine may not have the folder; what is finished is then kept where the runs are gathered.
     journal = Journal(Path(task.folder)) if task.folder and Path(task.folder).is_dir() else None
-    ready = prepared(training)
-    model, layout = ready.model, ready.layout
+    ready, together = prepared(training), training.engine != "sequential"
+    # What a model keeps outside its tensors, a count of its calls say, is no other member's.
+    model = ready.model if together else built(training.build, members[0].seed)
+    layout = ready.layout
     known = journal.snapshot(task.chunk) if journal else None
     if known:
         step, state, scores = known.step, known.state, list(known.scores)
@@ -78,8 +82,7 @@ def _run(task: Task, done: Callable[[int], None]) -> tuple[MemberRun, ...]:
     else:
         step, scores = 0, []
         state = first_state(training.build, training.plans, members, layout)
-    advance = advancing(training, members)
-    together = training.engine != "sequential"
+    advance = advancing(training, members, model)
     measure = partial(
         evaluate,
         model,
@@ -101,7 +104,8 @@ def _run(task: Task, done: Callable[[int], None]) -> tuple[MemberRun, ...]:
             if journal and now - kept > BETWEEN_SNAPSHOTS and step < training.steps:
                 journal.keep(task.chunk, Snapshot(step, state, _table(scores, len(members))))
                 kept = now
-        found = measure(state, together=together, known=ready.forwards)
+        keys = [step_key(member.seed, step) for member in members]
+        found = measure(state, keys=keys, together=together, known=ready.forwards)
         scores.append(torch.stack([found.train, found.test, found.metric]))
         dead = found.dead
     runs = tuple(
@@ -113,8 +117,13 @@ def _run(task: Task, done: Callable[[int], None]) -> tuple[MemberRun, ...]:
     return runs
 
 
-def advancing(training: Training, members: Sequence[Member]) -> Advance:
+def advancing(training: Training, members: Sequence[Member], model: nn.Module) -> Advance:
     """Return the engine's function (state, first, last) -> state for these members.
+
+    Args:
+        training: what they share.
+        members: those to be trained.
+        model: what they are loaded into where they are trained one after another.
 
     Raises:
         NotStackable: if the engine cannot take them.
@@ -131,8 +140,10 @@ def advancing(training: Training, members: Sequence[Member]) -> Advance:
     if ready.step is not None:
         return compiled(ready.step, rule, members, factors, data, unique, seeds)
     if ready.graph is not None:
-        return stacked(ready.graph, ready.together, rule, members, factors, data, order, ready.dtype)
-    return sequential(ready.model, ready.layout, rule, training.loss, members, factors, data, order)
+        return stacked(
+            ready.graph, ready.draws, ready.together, rule, members, factors, data, order, ready.dtype
+        )
+    return sequential(model, ready.layout, rule, training.loss, members, factors, data, order)
 
 
 def _table(scores: Sequence[torch.Tensor], members: int) -> torch.Tensor:

@@ -22,11 +22,11 @@ from goodinit.comparing.arguments import (
 from goodinit.comparing.members import Member, built
 from goodinit.comparing.objectives import make_loss, make_metric
 from goodinit.comparing.optimizers import make_optimizer
-from goodinit.comparing.preflight import ENGINES, check_members, choose_engine
+from goodinit.comparing.preflight import ENGINES, check_members, check_model, choose_engine
 from goodinit.comparing.running import train_all
 from goodinit.comparing.schedules import factors
 from goodinit.comparing.training import Training
-from goodinit.errors import UnknownNameError, WrongTypeError, did_you_mean
+from goodinit.errors import ArgumentError, UnknownNameError, WrongTypeError, did_you_mean
 from goodinit.records.comparisons import Comparison, MemberRun
 
 __all__ = ["compare"]
@@ -128,9 +128,13 @@ def compare(
     objective = make_loss(given.loss if loss is None else loss)
     # A loss of one's own is then also what is compared, rather than a metric that was not asked for.
     judged = metric if metric is not None else given.metric if loss is None else loss
-    measure = make_metric(judged, False if metric is None else higher_is_better)
+    if metric is None and higher_is_better is not None:
+        raise ArgumentError("higher_is_better is the direction of metric, and there is none: give both")
+    measure = make_metric(judged, False if metric is None and callable(judged) else higher_is_better)
     model = built(build, numbers[0])
     train = for_model(model, (given.train_x, given.train_y))
+    size = read_integer("batch_size", batch_size, 1)
+    check_model(built(build, numbers[0]), train[0][:size])
     training = Training(
         build=build,
         plans=read_plans(plans, model, train[0]),
@@ -138,7 +142,7 @@ def compare(
         test=for_model(model, (given.test_x, given.test_y)),
         optimizer=rule,
         factors=factors(schedule, asked),
-        batch_size=read_integer("batch_size", batch_size, 1),
+        batch_size=size,
         loss=objective,
         metric=measure,
         evaluations=read_evaluations(evaluations, asked),

@@ -12,9 +12,10 @@ from torch.func import functional_call, vmap
 from torch.fx import GraphModule
 
 from goodinit.comparing.engines.sequential import loaded
-from goodinit.comparing.engines.step import plain_kernels, traced
+from goodinit.comparing.engines.step import plain_kernels, refuse_random, traced
 from goodinit.comparing.members import Layout, State
 from goodinit.comparing.objectives import Objective
+from goodinit.comparing.streams import begin, borrowed
 
 __all__ = ["Scores", "evaluate"]
 
@@ -41,6 +42,7 @@ def evaluate(
     train: tuple[torch.Tensor, torch.Tensor],
     test: tuple[torch.Tensor, torch.Tensor],
     *,
+    keys: Sequence[int],
     together: bool,
     known: dict[tuple[int, ...], GraphModule],
 ) -> Scores:
@@ -54,14 +56,15 @@ def evaluate(
         metric: likewise, on the test set.
         train: inputs and targets.
         test: inputs and targets.
+        keys: what the random streams are set to for each member, which may draw even in evaluation mode.
         together: run all members at once.
         known: forward passes by shape of input, as far as they had to be traced.
     """
     mode = model.training
     model.eval()
     try:
-        with torch.no_grad():
-            run = partial(_together, known) if together else _in_turn
+        with torch.no_grad(), borrowed():
+            run = partial(_together, known) if together else partial(_in_turn, keys)
             seen, unseen = (run(model, layout, state, inputs) for inputs, _ in (train, test))
             return Scores(
                 _each(loss, seen, train[1]),
@@ -97,17 +100,21 @@ def _together(
             if shape in known:
                 raise
             # Layers that torch runs as one operation, such as LSTMs, come apart when they are traced.
-            known[shape] = traced(forward, [*(tensor[0] for tensor in members), block])
+            graph = traced(forward, [*(tensor[0] for tensor in members), block])
+            known[shape] = refuse_random(graph, "is evaluated")
             found = vmap(known[shape], in_dims=places)(*members, block)
         return found
 
-    with plain_kernels(), torch.random.fork_rng(devices=[]):
+    with plain_kernels():
         return torch.cat([all_members(block) for block in inputs.split(rows)], 1)
 
 
-def _in_turn(model: nn.Module, layout: Layout, state: State, inputs: torch.Tensor) -> Sequence[torch.Tensor]:
+def _in_turn(
+    keys: Sequence[int], model: nn.Module, layout: Layout, state: State, inputs: torch.Tensor
+) -> Sequence[torch.Tensor]:
     outputs = []
-    for index in range(len(state[0])):
+    for index, key in enumerate(keys):
+        begin(key)
         loaded(model, layout, [tensor[index] for tensor in state])
         outputs.append(torch.cat([model(block) for block in inputs.split(BLOCK)]))
     return outputs

@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from goodinit.comparing.optimizers import Optimizer
+from goodinit.comparing.streams import begin, borrowed
 from goodinit.errors import GoodinitError, ModelSourceError, WrongTypeError
 from goodinit.plans import Plan
 from goodinit.rng import derive_key
@@ -55,10 +56,11 @@ class Layout:
 
 
 def built(build: Callable[[], nn.Module], seed: int) -> nn.Module:
-    """Return a new model in training mode; what `build` draws from torch's stream depends on the seed alone.
+    """Return a new model in training mode; what `build` draws depends on the seed alone.
 
     A recipe may keep values that the model's author set, such as biases; they are then those of
-    ``torch.manual_seed(derive_key(seed, "build"))``, the same for every plan at that seed.
+    ``torch.manual_seed(derive_key(seed, "build"))``, the same for every plan at that seed; Python's
+    and NumPy's streams are set likewise.
 
     Raises:
         WrongTypeError: if build is not callable.
@@ -69,8 +71,8 @@ def built(build: Callable[[], nn.Module], seed: int) -> nn.Module:
             "build must be a function without arguments that returns a new model, "
             f"found {type(build).__name__}"
         )
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(derive_key(seed, "build"))
+    with borrowed():
+        begin(derive_key(seed, "build"))
         try:
             model = build()
         except GoodinitError:

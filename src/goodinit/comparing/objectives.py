@@ -116,14 +116,20 @@ def make_metric(metric: str | Function, higher_is_better: bool | None = None) ->
 
     Raises:
         UnknownNameError: if there is no such metric.
-        ArgumentError: if the direction of a callable is not said.
+        ArgumentError: if the direction of a callable is not said, or that of a name is another.
         WrongTypeError: if it is neither a name nor a callable.
 
     >>> make_metric("accuracy").higher_is_better
     True
     """
     if isinstance(metric, str):
-        return _make("metric", metric, METRICS, metric == "accuracy")
+        found = _make("metric", metric, METRICS, metric == "accuracy")
+        if higher_is_better not in (None, found.higher_is_better):
+            raise ArgumentError(
+                f"higher_is_better={higher_is_better} does not fit metric={metric!r}, of which "
+                f"{'higher' if found.higher_is_better else 'lower'} is better: leave it out"
+            )
+        return found
     if callable(metric) and higher_is_better is None:
         raise ArgumentError("higher_is_better must be True or False for a metric of your own, found None")
     return _make("metric", metric, METRICS, bool(higher_is_better))
@@ -138,5 +144,5 @@ def _make(what: str, given: object, known: dict[str, Function], higher_is_better
         return Objective(given, known[given], higher_is_better)
     if not callable(given):
         raise WrongTypeError(f"{what} must be a name or a callable, found {type(given).__name__}")
-    name = getattr(given, "__name__", type(given).__name__)
-    return Objective(str(name), given, higher_is_better, own=True)
+    name = str(getattr(given, "__name__", type(given).__name__))
+    return Objective(name if name.isidentifier() else what, given, higher_is_better, own=True)

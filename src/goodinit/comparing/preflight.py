@@ -14,10 +14,11 @@ from goodinit.comparing.engines.step import NotStackable
 from goodinit.comparing.evaluation import evaluate
 from goodinit.comparing.members import Member, State, built, first_state, layout_of, planned
 from goodinit.comparing.preparing import prepared
+from goodinit.comparing.streams import borrowed, others, step_key
 from goodinit.comparing.training import Training
 from goodinit.errors import ArgumentError, ExampleError, GoodinitError
 
-__all__ = ["ENGINES", "check_members", "choose_engine"]
+__all__ = ["ENGINES", "check_members", "check_model", "choose_engine"]
 
 ENGINES = ("auto", "compiled", "stacked", "sequential")
 
@@ -29,6 +30,12 @@ WORTH_COMPILING = 500
 AGREEMENT = 1e-3
 
 
+def check_model(model: nn.Module, inputs: torch.Tensor) -> None:
+    """Raise `ExampleError` unless a model maps one tensor to one tensor; its state is changed."""
+    with borrowed(), torch.no_grad():
+        _output(model, inputs)
+
+
 def check_members(training: Training, members: Sequence[Member]) -> None:
     """Raise unless plans fit the model and the model, the loss and the metric fit the data.
 
@@ -38,30 +45,25 @@ def check_members(training: Training, members: Sequence[Member]) -> None:
         ArgumentError: if the loss or the metric rejects the model's output, or is no number.
     """
     seed = members[0].seed
-    for label, plan in training.plans.items():
-        try:
-            model = planned(training.build, plan, seed)
-        except GoodinitError as error:
-            raise type(error)(f"plan {label!r}: {error}") from error
-    if not layout_of(model, training.optimizer).trained:
-        raise ArgumentError(
-            "the model that build() returns has no trainable parameter: nothing can be compared"
-        )
-    size = min(training.batch_size, len(training.train[0]))
-    x, y = (tensor[:size] for tensor in training.train)
-    with torch.random.fork_rng(devices=[]):
-        try:
-            output = model(x)
-        except Exception as error:
-            raise ExampleError(
-                f"the model rejects the data: a batch of shape {tuple(x.shape)} and {x.dtype} raises "
-                f"{type(error).__name__}: {error}"
-            ) from error
-        if not isinstance(output, torch.Tensor):
-            raise ExampleError(
-                f"the model must return one tensor, found {type(output).__name__}: let build() wrap it"
+    x, y = (tensor[: training.batch_size] for tensor in training.train)
+    numbers = []
+    with borrowed():
+        for label, plan in training.plans.items():
+            try:
+                model = planned(training.build, plan, seed)
+            except GoodinitError as error:
+                raise type(error)(f"plan {label!r}: {error}") from error
+            if not layout_of(model, training.optimizer).trained:
+                raise ArgumentError(
+                    "the model that build() returns has no trainable parameter: nothing can be compared"
+                )
+            output = _output(model, x)
+            numbers.append(_loss(training, output, y) or not bool(output.isfinite().all()))
+        if not any(numbers):
+            raise ArgumentError(
+                f"loss {training.loss.name!r} is not a number at the start of any plan, though the model's "
+                "output is finite"
             )
-        _check_loss(training, output, y)
         model.eval()
         with torch.no_grad():
             held_out = training.test[1]
@@ -78,7 +80,25 @@ def check_members(training: Training, members: Sequence[Member]) -> None:
         ) from error
 
 
-def _check_loss(training: Training, output: torch.Tensor, y: torch.Tensor) -> None:
+def _output(model: nn.Module, x: torch.Tensor) -> torch.Tensor:
+    try:
+        output = model(x)
+    except Exception as error:
+        raise ExampleError(
+            f"the model rejects the data: a batch of shape {tuple(x.shape)} and {x.dtype} raises "
+            f"{type(error).__name__}: {error}. It is given one tensor; let build() wrap a model that takes "
+            "more"
+        ) from error
+    if not isinstance(output, torch.Tensor):
+        raise ExampleError(
+            f"the model must return one tensor, found {type(output).__name__}: let build() wrap it in a "
+            "module that picks one"
+        )
+    return output
+
+
+def _loss(training: Training, output: torch.Tensor, y: torch.Tensor) -> bool:
+    """Say whether the loss is a number; raise unless it is one tensor that can be differentiated."""
     value = _called("loss", training.loss, output, y)
     name = training.loss.name
     if not isinstance(value, torch.Tensor):
@@ -92,6 +112,7 @@ def _check_loss(training: Training, output: torch.Tensor, y: torch.Tensor) -> No
             f"loss {name!r} must be differentiable with respect to the model's output, found a "
             f"{value.dtype} tensor that requires no gradient"
         )
+    return not bool(value.isnan().any())
 
 
 def _called(what: str, function: object, output: torch.Tensor, target: torch.Tensor) -> object:
@@ -160,8 +181,10 @@ def _agree(training: Training, members: Sequence[Member]) -> None:
     layout = layout_of(model, training.optimizer)
     state = first_state(training.build, training.plans, pair, layout)
     plain = replace(training, engine="sequential")
+    if _draws_elsewhere(model, training):
+        raise NotStackable("it draws random numbers that are not torch's")
     expected, found = (
-        advancing(each, pair)([tensor.clone() for tensor in state], 0, 1) for each in (plain, training)
+        advancing(each, pair, model)([tensor.clone() for tensor in state], 0, 1) for each in (plain, training)
     )
     names = [
         *layout.trained,
@@ -176,16 +199,33 @@ def _agree(training: Training, members: Sequence[Member]) -> None:
     measure = partial(
         evaluate, model, layout, state, training.loss, training.metric, training.train, training.test
     )
+    known, keys = prepared(training).forwards, [step_key(member.seed, 0) for member in pair]
     try:
-        one, other = (measure(together=each, known=prepared(training).forwards) for each in (True, False))
+        one, other = (measure(keys=keys, together=each, known=known) for each in (True, False))
     except Exception as error:
         text = " ".join(str(error).split())
         raise NotStackable(f"torch.vmap cannot evaluate it ({text[:160]})") from error
     if not all(
         torch.allclose(getattr(one, field), getattr(other, field), AGREEMENT, equal_nan=True)
-        for field in ("train", "test")
+        for field in ("train", "test", "metric")
     ):
         raise NotStackable("its evaluation disagrees with plain PyTorch's")
+
+
+def _draws_elsewhere(model: nn.Module, training: Training) -> bool:
+    """Say whether a forward pass draws from Python's or NumPy's stream, which a trace would not show.
+
+    Other threads of the process draw from these too, now and then; the model draws each time.
+    """
+    drawn = []
+    with borrowed(), torch.no_grad():
+        for _ in range(3):
+            before = others()
+            training.loss(
+                model(training.train[0][: training.batch_size]), training.train[1][: training.batch_size]
+            )
+            drawn.append(others() != before)
+    return all(drawn)
 
 
 def _disagreement(names: Sequence[str], found: State, expected: State, before: State) -> str | None:

@@ -9,7 +9,8 @@ from torch import nn
 from torch.fx import GraphModule
 
 from goodinit.comparing.engines.compiled.running import Step, compile_step
-from goodinit.comparing.engines.step import one_step, traced
+from goodinit.comparing.engines.draws import Draw, taken_out
+from goodinit.comparing.engines.step import one_step, refuse_random, traced
 from goodinit.comparing.members import Layout, State, built, layout_of
 from goodinit.comparing.training import Training
 
@@ -25,6 +26,7 @@ class Prepared:
         layout: of a member's state.
         dtype: of the first trained parameter.
         graph: the step as operations; None where members train one after another.
+        draws: the random numbers that it is given.
         step: the step compiled; None in other engines.
         together: the step for so many members, as far as it has been made.
         forwards: forward passes by shape of input, likewise.
@@ -34,6 +36,7 @@ class Prepared:
     layout: Layout
     dtype: torch.dtype
     graph: GraphModule | None = None
+    draws: tuple[Draw, ...] = ()
     step: Step | None = None
     together: dict[int, GraphModule] = field(default_factory=dict)
     forwards: dict[tuple[int, ...], GraphModule] = field(default_factory=dict)
@@ -67,17 +70,20 @@ def _prepare(training: Training) -> Prepared:
     if training.engine == "sequential":
         return Prepared(model, layout, dtype)
     state = _state(layout, named)
-    inputs, targets = training.train
-    batch = slice(0, min(training.batch_size, len(inputs)))
+    x, y = (tensor[: training.batch_size] for tensor in training.train)
     scalars = [torch.ones((), dtype=dtype) for _ in training.optimizer.scalars(1.0, 0)]
-    example = [*state, *scalars, inputs[batch], targets[batch]]
+    example = [*state, *scalars, x, y]
     if training.key not in _graphs:
         graph = traced(one_step(model, training.loss, training.optimizer, layout), example)
         _graphs.clear()
         _graphs[training.key] = graph
     graph = _graphs[training.key]
-    step = compile_step(graph, example, len(state)) if training.engine == "compiled" else None
-    return Prepared(model, layout, dtype, graph, step)
+    if training.engine == "compiled":
+        refuse_random(graph, "trains")
+        return Prepared(model, layout, dtype, graph, step=compile_step(graph, example, len(state)))
+    plain = built(training.build, 0)
+    graph, draws = taken_out(graph, lambda: training.loss(plain(x), y))
+    return Prepared(model, layout, dtype, graph, draws)
 
 
 def _state(layout: Layout, named: dict[str, torch.Tensor]) -> State:

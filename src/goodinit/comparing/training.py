@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import nn
 
+from goodinit.comparing.fingerprint import fingerprint
 from goodinit.comparing.members import Member, built
 from goodinit.comparing.objectives import Objective
 from goodinit.comparing.optimizers import Optimizer
@@ -75,39 +75,19 @@ def header(training: Training, members: Sequence[Member], words: Mapping[str, st
     from goodinit import __version__
 
     model = built(training.build, members[0].seed)
+    forwards = list(dict.fromkeys(type(module).forward for module in model.modules()))
     return {
         "goodinit": __version__,
         "torch": torch.__version__,
         "processor": torch.backends.cpu.get_cpu_capability(),
         "engine": training.engine,
-        "model": _digest(repr(model), *(value for _, value in sorted(model.state_dict().items()))),
-        "data": _digest(*training.train, *training.test),
-        **{f"plans[{label!r}]": _digest(plan.to_json()) for label, plan in training.plans.items()},
+        "model": fingerprint(repr(model), forwards, sorted(model.state_dict().items())),
+        "data": fingerprint(*training.train, *training.test),
+        **{f"plans[{label!r}]": fingerprint(plan.to_json()) for label, plan in training.plans.items()},
         **words,
-        "factors": _digest(repr(training.factors)),
-        "loss function": _code(training.loss),
-        "metric": _code(training.metric),
+        "factors": fingerprint(repr(training.factors)),
+        "loss function": fingerprint(training.loss.function),
+        "metric": f"{training.metric.name} {fingerprint(training.metric.function)}",
         "evaluations": repr(training.evaluations),
-        "members": _digest(repr([(member.plan, member.lr, member.seed) for member in members])),
+        "members": fingerprint(repr([(member.plan, member.lr, member.seed) for member in members])),
     }
-
-
-def _digest(*parts: object) -> str:
-    found = hashlib.blake2b(digest_size=8)
-    for part in parts:
-        if isinstance(part, torch.Tensor):
-            found.update(repr((part.dtype, tuple(part.shape))).encode())
-            found.update(part.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
-        else:
-            found.update(repr(part).encode())
-    return found.hexdigest()
-
-
-def _code(objective: Objective) -> str:
-    """Return a function's name with a digest of what it does, as far as Python tells."""
-    code = getattr(objective.function, "__code__", None)
-    return (
-        f"{objective.name} {_digest(code.co_code, code.co_names, code.co_consts[1:])}"
-        if code
-        else objective.name
-    )

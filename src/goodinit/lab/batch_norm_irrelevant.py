@@ -6,14 +6,13 @@ import math
 
 from torch import nn
 
-import goodinit
 from goodinit.comparing.datasets import load
 from goodinit.initializers import Initializer, KaimingNormal, VarianceScaling
 from goodinit.lab.drawing import grid
 from goodinit.lab.estimates import fact, said
 from goodinit.lab.experiment import Experiment, Found, Size
 from goodinit.lab.nets import dense, normal_batch
-from goodinit.lab.training import DEFAULT, accuracy, reweighted
+from goodinit.lab.training import DEFAULT, DIGITS_BATCH, accuracy, reweighted, train_digits
 from goodinit.lab.travel import travel
 from goodinit.records import Fact, Interval, Picture
 
@@ -23,7 +22,7 @@ _SIZES = {
     "default": ((4, 12), 4, 500, (0.01, 0.1, 1.0, 10.0), 16, 128, 8),
     "full": ((4, 12, 24), 16, 1500, (0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0), 40, 256, 30),
 }
-_WIDTH, _BATCH = 32, 32
+_WIDTH = 32
 _LAWS: dict[str, Initializer] = {
     "He / 10": VarianceScaling(math.sqrt(2) / 10, "fan_in", "normal"),
     "He": KaimingNormal("relu"),
@@ -46,17 +45,7 @@ def _measure(size: Size) -> Found:
             def build(depth: int = depth, norm: type[nn.BatchNorm1d] | None = norm) -> nn.Module:
                 return dense((64, *[_WIDTH] * depth, 10), nn.ReLU, norm=norm)
 
-            made = goodinit.compare(
-                build,
-                reweighted(build(), _LAWS, data.train_x[:_BATCH]),
-                data,
-                seeds=count,
-                steps=steps,
-                lr=rates,
-                batch_size=_BATCH,
-                evaluations=1,
-                progress=False,
-            )
+            made = train_digits(build, _LAWS, seeds=count, steps=steps, rates=rates)
             best[name, depth] = {label: accuracy(made, label) for label in labels}
             for label in labels:
                 found[name, depth, label] = {rate: accuracy(made, label, rate) for rate in rates}
@@ -115,8 +104,8 @@ def _measure(size: Size) -> Found:
         "with the weights' scale.",
         settings={
             "training": f"64–{_WIDTH}×depth–10, ReLU, SGD, rates {', '.join(map(str, rates))}, "
-            f"{steps} steps of {_BATCH}, {steps * _BATCH / len(data.train_x):.3g} passes, seeds 0 to "
-            f"{count - 1}, paired",
+            f"{steps} steps of {DIGITS_BATCH}, {steps * DIGITS_BATCH / len(data.train_x):.3g} passes, "
+            f"seeds 0 to {count - 1}, paired",
             "gradients": f"{layers} layers of width {width}, {2 * width} samples, seeds 0 to {draws - 1}",
             "accuracy": "medians; a network that diverged counts as 0",
             "data": data.about,

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from torch import nn
 
-import goodinit
 from goodinit.comparing.datasets import load
 from goodinit.initializers import Initializer, KaimingNormal, Orthogonal, XavierNormal
 from goodinit.lab.drawing import grid
 from goodinit.lab.estimates import fact, said
 from goodinit.lab.experiment import Experiment, Found, Size
 from goodinit.lab.nets import Layer, dense
-from goodinit.lab.training import DEFAULT, accuracy, reweighted
+from goodinit.lab.training import DEFAULT, DIGITS_BATCH, accuracy, train_digits
 from goodinit.records import Fact, Interval, Line, Picture
 
 # Activations, depths, seeds, steps, learning rates.
@@ -21,7 +20,7 @@ _SIZES = {
     "default": (_ALL, (1, 2, 4, 8, 16), 6, 500, (0.03, 0.1, 0.3)),
     "full": (_ALL, (1, 2, 4, 8, 16, 32), 24, 1500, (0.01, 0.03, 0.1, 0.3, 1.0)),
 }
-_WIDTH, _BATCH = 32, 32
+_WIDTH = 32
 _ACTIVATIONS: dict[str, Layer] = {"sigmoid": nn.Sigmoid, "tanh": nn.Tanh, "ReLU": nn.ReLU}
 _LAWS: dict[str, Initializer] = {
     "Xavier": XavierNormal(),
@@ -53,17 +52,7 @@ def _measure(size: Size) -> Found:
             def build(depth: int = depth, activation: Layer = activation) -> nn.Module:
                 return dense((64, *[_WIDTH] * depth, 10), activation)
 
-            made = goodinit.compare(
-                build,
-                reweighted(build(), _LAWS, data.train_x[:_BATCH]),
-                data,
-                seeds=count,
-                steps=steps,
-                lr=rates,
-                batch_size=_BATCH,
-                evaluations=1,
-                progress=False,
-            )
+            made = train_digits(build, _LAWS, seeds=count, steps=steps, rates=rates)
             for label, row in rows.items():
                 row[depth] = accuracy(made, label)
         seen[name] = rows
@@ -103,7 +92,8 @@ def _measure(size: Size) -> Found:
             "network": f"64–{_WIDTH}×depth–10, weights filled anew, biases torch's",
             "data": data.about,
             "seeds": f"0 to {count - 1}, paired",
-            "passes": f"{steps} steps of {_BATCH}, {steps * _BATCH / len(data.train_x):.3g} passes",
+            "passes": f"{steps} steps of {DIGITS_BATCH}, "
+            f"{steps * DIGITS_BATCH / len(data.train_x):.3g} passes",
             "learning rate": f"each at the best of {', '.join(map(str, rates))}, plain SGD",
             "trains": f"median test accuracy of at least {_TRAINED} at this and all smaller depths",
         },

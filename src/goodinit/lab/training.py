@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from torch import nn
 
@@ -17,6 +17,7 @@ from goodinit.records import Comparison, Curve, Interval, Line, MemberRun
 
 __all__ = [
     "DEFAULT",
+    "DIGITS_BATCH",
     "S4_SETTINGS",
     "S4_STEPS",
     "accuracy",
@@ -24,12 +25,14 @@ __all__ = [
     "members",
     "reweighted",
     "score",
+    "train_digits",
     "train_s4",
     "tried",
     "wins",
 ]
 
 DEFAULT = "torch default"
+DIGITS_BATCH = 32
 S4_BATCH = 10
 S4_STEPS = 70  # of a pass: 700 training points in batches of 10
 S4_SETTINGS = {
@@ -93,6 +96,37 @@ def train_s4(
         schedule=schedule,
         batch_size=S4_BATCH,
         evaluations=[each * S4_STEPS for each in passes],
+        progress=False,
+    )
+
+
+def train_digits(
+    build: Callable[[], nn.Module],
+    laws: Mapping[str, Initializer],
+    *,
+    seeds: int,
+    steps: int,
+    rates: Sequence[float],
+) -> Comparison:
+    """Train a network on the digits by plain SGD, with torch's default and with weights of these laws.
+
+    Args:
+        build: makes the network.
+        laws: of the weights, beside torch's default.
+        seeds: how many.
+        steps: of batches of 32, evaluated at the end.
+        rates: learning rates.
+    """
+    data = load("digits")
+    return goodinit.compare(
+        build,
+        reweighted(build(), laws, data.train_x[:DIGITS_BATCH]),
+        data,
+        seeds=seeds,
+        steps=steps,
+        lr=rates,
+        batch_size=DIGITS_BATCH,
+        evaluations=1,
         progress=False,
     )
 

@@ -42,7 +42,8 @@ RULES: Final = {
     ),
     "GI108": (
         "From some layer on, all samples give nearly the same output: the input is forgotten. Give the "
-        "weights the scale that keeps different inputs apart."
+        "weights the scale that keeps different inputs apart; where the batch itself is nearly constant, "
+        "take its mean away."
     ),
     "GI109": (
         "Most outputs lie where the activation is flat, so that gradients vanish there. Make weights or "
@@ -108,7 +109,7 @@ RULES: Final = {
     ),
     "GI125": (
         "No gradient can reach a parameter: this forward pass does not use it, or detaches it. Use it, "
-        "remove it, or freeze it."
+        "remove it, or freeze it. Where no parameter is reached, return outputs that can be differentiated."
     ),
     "GI126": (
         "The outputs of layers change by amounts that depend on width, so that a learning rate does not "

@@ -10,7 +10,7 @@ from torch import nn
 from goodinit.comparing.members import Layout, Member, State
 from goodinit.comparing.objectives import Objective
 from goodinit.comparing.optimizers import Optimizer
-from goodinit.rng import derive_key
+from goodinit.comparing.streams import begin, borrowed, step_key
 
 __all__ = ["loaded", "sequential"]
 
@@ -36,7 +36,7 @@ def sequential(
 ) -> Callable[[State, int, int], State]:
     """Return the function (state, first, last) -> state that trains members one after another.
 
-    Before every step torch's stream is set from (seed, step), so that dropout too is the same
+    Before every step the random streams are set from (seed, step), so that dropout too is the same
     for all plans at one seed, whatever was run before.
 
     Args:
@@ -71,9 +71,9 @@ def sequential(
                 rule.state[parameter] = (
                     kept if optimizer.name == "sgd" else {**kept, "step": torch.tensor(float(first))}
                 )
-        with torch.random.fork_rng(devices=[]):
+        with borrowed():
             for step, batch in enumerate(batches, first):
-                torch.manual_seed(derive_key(member.seed, f"step/{step}"))
+                begin(step_key(member.seed, step))
                 for group in rule.param_groups:
                     group["lr"] = member.lr * factors[step]
                 rule.zero_grad()

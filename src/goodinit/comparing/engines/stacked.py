@@ -9,9 +9,11 @@ from torch.func import vmap
 from torch.fx import GraphModule
 from torch.fx.experimental.proxy_tensor import make_fx
 
+from goodinit.comparing.engines.draws import Draw, draw_for
 from goodinit.comparing.engines.step import NotStackable, plain_kernels
 from goodinit.comparing.members import Member, State
 from goodinit.comparing.optimizers import Optimizer
+from goodinit.comparing.streams import borrowed
 
 __all__ = ["scalar_table", "stacked"]
 
@@ -26,6 +28,7 @@ def scalar_table(
 
 def stacked(
     graph: GraphModule,
+    draws: Sequence[Draw],
     known: dict[int, GraphModule],
     optimizer: Optimizer,
     members: Sequence[Member],
@@ -37,7 +40,8 @@ def stacked(
     """Return the function (state, first, last) -> state that trains members together.
 
     Args:
-        graph: one member's step (`one_step`, traced).
+        graph: one member's step (`one_step`, traced, its draws taken out).
+        draws: its random numbers, the same for all members of a seed.
         known: that step for so many members, as far as it has been made.
         optimizer: what the step does.
         members: rates and seeds.
@@ -51,16 +55,20 @@ def stacked(
     """
     inputs, targets = data
     rates = [member.lr for member in members]
+    seeds = list(dict.fromkeys(member.seed for member in members))
+    rows = torch.tensor([seeds.index(member.seed) for member in members])
 
     def advance(state: State, first: int, last: int) -> State:
         batches = order(first, last)
         scalars = scalar_table(optimizer, rates, factors, first, last).to(dtype)
-        for step in range(last - first):
-            batch = batches[:, step].long()
-            flat = [*state, *scalars[step].unbind(1), inputs[batch], targets[batch]]
-            if len(members) not in known:
-                known[len(members)] = _together(graph, flat)
-            state = list(known[len(members)](*flat))[:-1]
+        with borrowed():
+            for step in range(first, last):
+                batch = batches[:, step - first].long()
+                drawn = [each[rows] for each in draw_for(draws, seeds, step)]
+                flat = [*state, *scalars[step - first].unbind(1), inputs[batch], targets[batch], *drawn]
+                if len(members) not in known:
+                    known[len(members)] = _together(graph, flat)
+                state = list(known[len(members)](*flat))[:-1]
         return state
 
     return advance

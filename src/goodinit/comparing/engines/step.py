@@ -16,8 +16,9 @@ from torch.fx.experimental.proxy_tensor import make_fx
 from goodinit.comparing.members import Layout
 from goodinit.comparing.objectives import Objective
 from goodinit.comparing.optimizers import Optimizer
+from goodinit.comparing.streams import borrowed
 
-__all__ = ["NotStackable", "one_step", "plain_kernels", "traced"]
+__all__ = ["NotStackable", "is_random", "one_step", "plain_kernels", "refuse_random", "traced"]
 
 aten = torch.ops.aten
 functorch: Any = torch._C._functorch
@@ -106,27 +107,29 @@ def traced(function: Callable[..., object], inputs: Sequence[torch.Tensor]) -> G
     """Return the operations that a function does on tensors of these shapes; none writes into a tensor.
 
     Raises:
-        NotStackable: if what it does depends on values, on a random stream, or on something unseen.
+        NotStackable: if what it does depends on values or on something unseen.
     """
     from torch._decomp import core_aten_decompositions, get_decompositions
 
     table = {**core_aten_decompositions(), **get_decompositions(_APART)}
-    with torch.random.fork_rng(devices=[]), plain_kernels():
-        try:
-            first, second = (
-                make_fx(functionalize(function), decomposition_table=table)(*inputs) for _ in range(2)
-            )
-            if any(_writes(node.target) for node in first.graph.nodes):
-                # Batch norm comes apart into writes into its buffers, which a second pass removes.
-                first, second = (make_fx(functionalize(graph))(*inputs) for graph in (first, second))
-        except Exception as error:
-            raise NotStackable(_reason(error)) from error
-    for graph in (first, second):
+
+    def once() -> GraphModule:
+        graph = make_fx(functionalize(function), decomposition_table=table)(*inputs)
+        if any(_writes(node.target) for node in graph.graph.nodes):
+            # Batch norm comes apart into writes into its buffers, which a second pass removes.
+            graph = make_fx(functionalize(graph))(*inputs)
         graph.graph.eliminate_dead_code()
         graph.recompile()
-    random = _random_operation(first)
-    if random:
-        raise NotStackable(f"it draws random numbers while it trains ({random})")
+        return graph
+
+    with borrowed(), plain_kernels():
+        try:
+            first, second = once(), once()
+            if first.code != second.code:
+                # What a model does at its first call alone is no part of a step.
+                first, second = second, once()
+        except Exception as error:
+            raise NotStackable(_reason(error)) from error
     if first.code != second.code:
         raise NotStackable("its forward pass does not do the same twice")
     return first
@@ -145,10 +148,19 @@ def _reason(error: Exception) -> str:
     return f"torch cannot trace its step ({type(error).__name__}: {text[:160]})"
 
 
-def _random_operation(graph: GraphModule) -> str | None:
-    """Return the name of an operation that draws random numbers, if there is one."""
+def is_random(operation: object) -> bool:
+    """Say whether an operation draws from torch's stream."""
+    return torch.Tag.nondeterministic_seeded in getattr(operation, "tags", ())
+
+
+def refuse_random(graph: GraphModule, doing: str) -> GraphModule:
+    """Return the graph.
+
+    Raises:
+        NotStackable: if it draws random numbers.
+    """
     for node in graph.graph.nodes:
-        tags = getattr(node.target, "tags", ())
-        if torch.Tag.nondeterministic_seeded in tags:
-            return str(node.target).removesuffix(".default")
-    return None
+        if is_random(node.target):
+            name = str(node.target).removesuffix(".default")
+            raise NotStackable(f"it draws random numbers while it {doing} ({name})")
+    return graph

@@ -16,6 +16,7 @@ def conclude(
     best_differences: Sequence[Difference],
     equal_differences: Sequence[Difference],
     failures_found: Sequence[str],
+    unscored: Sequence[str],
     summaries: Sequence[PlanSummary],
     rates: Sequence[float] | None,
     *,
@@ -30,6 +31,7 @@ def conclude(
         best_differences: between these.
         equal_differences: between plans at equal rates; empty where there is only one.
         failures_found: sentences of the plans that fail more often than others at equal rates.
+        unscored: sentences of the plans with members whose metric is no number.
         summaries: each plan at each rate.
         rates: the best one of each plan; None where there is only one.
         metric: name of the metric.
@@ -47,7 +49,7 @@ def conclude(
             "Best rates were chosen on the seeds that are shown: medians there are a little too good, for "
             "every plan; the p-values take the choice into account."
         )
-    told += _failed(summaries)
+    told += [*_failed(summaries), *unscored]
     seeds = best[0].seeds
     if seeds < 6:
         told.append(

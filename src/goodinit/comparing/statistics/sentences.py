@@ -17,6 +17,7 @@ __all__ = [
     "p_value",
     "place",
     "range_of",
+    "unscored_sentence",
 ]
 
 
@@ -70,6 +71,8 @@ def difference_sentence(
     metric: str,
     needed: int | None,
     alpha: float,
+    *,
+    scored: bool = True,
 ) -> str:
     """Say which of two plans is better, or that this cannot be said and what would settle it.
 
@@ -82,18 +85,23 @@ def difference_sentence(
         metric: its name.
         needed: seeds that would settle it, if any number would.
         alpha: level that this comparison is held to after the correction, for the least number of seeds.
+        scored: whether any member of the two has a finite score.
     """
     wins, losses, ties = counts
     seeds, where = sum(counts), place(lr)
     tied = f", {ties} tied" if ties else ""
     size = f"{names[0]} minus {names[1]} in {metric}: {number(difference.value)} ({range_of(difference)})"
     if math.isinf(difference.value):
-        size = f"{names[wins > losses]} diverged on half of them or more"
+        size = f"{names[wins > losses]} has no finite {metric} on half of them or more"
     if p_holm <= ALPHA:
         winner, loser, won = (*names, wins) if wins > losses else (*reversed(names), losses)
         return (
             f"{winner} beats {loser}{where}: better on {won} of {seeds} seeds{tied} "
             f"({p_value(p_holm)} after Holm), {size}."
+        )
+    if not scored:
+        return (
+            f"Nothing tells {' from '.join(names)}{where}: no member of either ends with a finite {metric}."
         )
     if ties == seeds:
         return f"{names[0]} and {names[1]} score the same on all {seeds} seeds{where}."
@@ -134,3 +142,12 @@ def failure_sentence(
         f"{names[more]} fails more often than {names[1 - more]}{place(lr)}: {failures(runs[more])} "
         f"against {failures(runs[1 - more])} ({p_value(p_holm)} after Holm)."
     )
+
+
+def unscored_sentence(plan: str, lr: float | None, runs: Sequence[MemberRun], metric: str) -> str:
+    """Count the members that did not diverge and whose metric is no number; empty where there are none."""
+    count = sum(run.outcome != "diverged" and math.isnan(run.score) for run in runs)
+    if not count:
+        return ""
+    every = f"{count} of {len(runs)}"
+    return f"{plan}{place(lr)}: {metric} is not a number for {every}, which count as the worst."

@@ -15,7 +15,7 @@ from goodinit.comparing.statistics.intervals import median_interval, share_inter
 from goodinit.comparing.statistics.paired import differences, rank_biserial
 from goodinit.comparing.statistics.pairs import ALPHA, Pairs, at_each_level, compare_pairs
 from goodinit.comparing.statistics.sample_size import MOST, seeds_needed
-from goodinit.comparing.statistics.sentences import difference_sentence, failure_sentence
+from goodinit.comparing.statistics.sentences import difference_sentence, failure_sentence, unscored_sentence
 from goodinit.errors import ArgumentError
 from goodinit.records.comparisons import Difference, MemberRun, PlanSummary
 
@@ -79,6 +79,16 @@ class _Members:
         found = np.argwhere(self.pairs.failure_p_holm[:-1] <= ALPHA)
         return tuple(self.failures(int(level), int(pair)) for level, pair in found)
 
+    def unscored(self) -> tuple[str, ...]:
+        """Sentences of the plans and rates with members whose metric is no number."""
+        each = (
+            unscored_sentence(name, lr, runs, self.metric)
+            for lr, rows in zip(self.levels, self.runs, strict=True)
+            if lr is not None
+            for name, runs in zip(self.plans, rows, strict=True)
+        )
+        return tuple(filter(None, each))
+
     def difference(self, level: int, pair: int, test: str) -> Difference:
         """Compare the plans of one pair at one level."""
         i, j = self.pairs.index[pair]
@@ -92,7 +102,10 @@ class _Members:
         alpha = ALPHA / max(int(self.pairs.family), self.pairs.p.size)
         needed = None if p_holm <= ALPHA else _needed(wins, losses, ties, alpha)
         size = median_interval(gap)
-        told = difference_sentence(names, lr, (wins, losses, ties), p_holm, size, self.metric, needed, alpha)
+        scored = bool(np.isfinite(self.scores[level, [i, j]]).any())
+        told = difference_sentence(
+            names, lr, (wins, losses, ties), p_holm, size, self.metric, needed, alpha, scored=scored
+        )
         failed = self.failures(level, pair)
         effect = rank_biserial(gap if self.higher else -gap)
         return Difference(
@@ -242,6 +255,7 @@ def summarize(
             gaps[-1],
             equal if swept else (),
             members.failures_found() if swept else (),
+            members.unscored(),
             summaries,
             None if chosen is None else [float(lrs[rate]) for rate in chosen],
             metric=metric,

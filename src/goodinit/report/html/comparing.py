@@ -67,7 +67,7 @@ def sections(made: Comparison, prefix: str = "") -> list[Section]:
             "Differences",
             "Each seed gives all plans the same batches, so that plans are compared within seeds.",
             (),
-            (_differences(made, prefix),),
+            (_differences(made, prefix), _conclusions(made, prefix)),
         ),
         Section(f"{prefix}members", "Members", "Members", "", (), (_members(made, prefix),)),
     ]
@@ -120,7 +120,9 @@ def _rates(made: Comparison, prefix: str) -> list[Figure]:
         tuple(each.diverged.value + each.dead.value for each in sorted(rows, key=lambda each: each.lr or 0.0))
         for _, rows in by_plan
     )
-    grid = Grid(tuple(map(scientific, sorted(made.lrs))), made.plans, failed, "share diverged or dead")
+    # A grid's first row is its lowest.
+    rates = tuple(map(scientific, sorted(made.lrs)))
+    grid = Grid(rates, made.plans[::-1], failed[::-1], "share diverged or dead")
     log = not made.higher_is_better and all(value > 0 for line in scores for value in line.y)
     title = f"Final {made.metric} against the learning rate"
     summary = "Median over seeds with its interval; initialization and learning rate are judged together."
@@ -199,19 +201,29 @@ def _differences(made: Comparison, prefix: str) -> Table:
         Column("p"),
         Column("p (Holm)"),
         Column("effect"),
-        Column("conclusion", "text"),
     )
-    several = len(made.lrs) > 1
-    every = (*(made.best_differences if several else ()), *made.differences)
-    return Table(
-        f"{prefix}differences", "Differences", columns, tuple(_difference_row(each) for each in every)
-    )
+    rows = tuple(_difference_row(each) for each in _every_difference(made))
+    return Table(f"{prefix}differences", "Differences", columns, rows)
+
+
+def _conclusions(made: Comparison, prefix: str) -> Table:
+    """What each difference shows in words, which beside so many figures would have no room."""
+    columns = (Column("plans", "name"), Column("learning rate"), Column("conclusion", "text"))
+    rows = tuple((*_which(each), each.conclusion) for each in _every_difference(made))
+    return Table(f"{prefix}conclusions", "What each difference shows", columns, rows)
+
+
+def _every_difference(made: Comparison) -> tuple[Difference, ...]:
+    return (*(made.best_differences if len(made.lrs) > 1 else ()), *made.differences)
+
+
+def _which(each: Difference) -> tuple[str, str]:
+    return f"{each.first} − {each.second}", "best" if each.lr is None else scientific(each.lr)
 
 
 def _difference_row(each: Difference) -> tuple[str, ...]:
     return (
-        f"{each.first} − {each.second}",
-        "best" if each.lr is None else scientific(each.lr),
+        *_which(each),
         scientific(each.difference.value),
         _between(each.difference, scientific),
         f"{each.wins} : {each.losses}" + (f", {count(each.ties, 'tie')}" if each.ties else ""),
@@ -219,7 +231,6 @@ def _difference_row(each: Difference) -> tuple[str, ...]:
         scientific(each.p),
         scientific(each.p_holm),
         scientific(each.effect),
-        each.conclusion,
     )
 
 

@@ -193,11 +193,16 @@ def _hover(each: Violin) -> str:
 
 def _grid(made: Picture, grid: Grid, prefix: str) -> Figure:
     colours: dict[str, Any] = {"colorscale": _SEQUENTIAL}
+    different = {v for row in grid.values for v in row if math.isfinite(v)}
+    if len(different) == 1 and different != {0.0}:
+        # One value alone has no scale of its own; a share of 1 is then as dark as it can be.
+        ends = sorted((0.0, *different))
+        colours |= {"zmin": rounded(ends[0]), "zmax": rounded(ends[1])}
     if grid.middle is not None:
         away = [abs(v - grid.middle) for row in grid.values for v in row if math.isfinite(v)]
         most = max(away, default=0.0) or 1.0
-        ends = {"zmin": rounded(grid.middle - most), "zmax": rounded(grid.middle + most)}
-        colours = {"colorscale": _DIVERGING, **ends}
+        around = {"zmin": rounded(grid.middle - most), "zmax": rounded(grid.middle + most)}
+        colours = {"colorscale": _DIVERGING, **around}
     trace = {
         "type": "heatmap",
         "z": [[rounded(value) for value in row] for row in grid.values],
@@ -210,8 +215,13 @@ def _grid(made: Picture, grid: Grid, prefix: str) -> Figure:
         "hover": f"{grid.unit}: %{{z}}",
     }
     layout = {
-        "xaxis": {**_labels(grid.columns, _COLUMNS), "title": {"text": made.x}, "showgrid": False},
-        "yaxis": {**_labels(grid.rows, _ROWS), "title": {"text": made.y}, "showgrid": False},
+        # Beside a colour bar plotly measures the distance from the axis, not from its labels.
+        "xaxis": {
+            **_labels(grid.columns, _COLUMNS, 18),
+            "title": {"text": made.x, "standoff": 22},
+            "showgrid": False,
+        },
+        "yaxis": {**_labels(grid.rows, _ROWS, 30), "title": {"text": made.y}, "showgrid": False},
         "margin": {"l": 52, "r": 14, "t": 56, "b": 44},
     }
     columns = (Column(made.y or "row", "text"), *(Column(column) for column in grid.columns))
@@ -225,6 +235,6 @@ def _grid(made: Picture, grid: Grid, prefix: str) -> Figure:
     return Figure(prefix + made.key, made.title, made.summary, (view,), table, height=height)
 
 
-def _labels(names: Sequence[str], most: int) -> dict[str, Any]:
+def _labels(names: Sequence[str], most: int, letters: int) -> dict[str, Any]:
     shown = thinned(range(len(names)), most)
-    return {"tickvals": shown, "ticktext": [short_name(names[at], 18) for at in shown]}
+    return {"tickvals": shown, "ticktext": [short_name(names[at], letters) for at in shown]}
