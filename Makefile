@@ -9,8 +9,11 @@ STAMP := $(VENV)/.installed
 JOBS ?= 2
 INSTALL := PIP_DISABLE_PIP_VERSION_CHECK=1 $(BIN)/python -m pip install --quiet
 
+# What `make sanitize` runs: every test that calls the kernels on memory of some kind.
+SANITIZED := $(patsubst %,tests/rng/test_%.py,native vectors fill common_case truncated hostile_tensors)
+
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check bench lab quality sanitize fuzz clean
+.PHONY: help setup demo test check bench lab quality sanitize neon fuzz clean
 .DELETE_ON_ERROR:
 
 help:  ## list the targets
@@ -54,13 +57,19 @@ quality: $(STAMP)  ## 1e9 draws of every law against its distribution, a million
 	$(BIN)/python benchmarks/raw_words.py
 
 # The interpreter itself is not built with the sanitizers, so their runtime must come first; it leaks by design.
-sanitize: $(STAMP)  ## the kernel tests on a build with AddressSanitizer and UBSan
+# Left out are tests that start other processes, which load the installed kernels. The parameter makes a call of
+# each check: the compiler takes two thirds of the time and as many faults are found.
+sanitize: $(STAMP)  ## the kernel tests on a build with AddressSanitizer and UBSan (about five minutes, once)
 	cmake -S . -B build/sanitize -G Ninja -DCMAKE_BUILD_TYPE=Debug -DGOODINIT_SANITIZE=ON \
+	    -DCMAKE_CXX_FLAGS="--param asan-instrumentation-with-call-threshold=0" \
 	    -DCMAKE_MAKE_PROGRAM=$(abspath $(BIN))/ninja -DPython_EXECUTABLE=$(abspath $(BIN))/python \
 	    -Dnanobind_DIR=$$($(BIN)/python -m nanobind --cmake_dir) >/dev/null
 	$(BIN)/ninja -C build/sanitize
 	LD_PRELOAD="$$(g++ -print-file-name=libasan.so) $$(g++ -print-file-name=libubsan.so)" ASAN_OPTIONS=detect_leaks=0 \
-	    $(BIN)/python tools/with_kernels.py build/sanitize tests/rng/test_native.py tests/rng/test_vectors.py -n 0
+	    $(BIN)/python tools/with_kernels.py build/sanitize $(SANITIZED) -k "not environment and not missing_kernels" -n 0
+
+neon: $(STAMP)  ## the kernels' bits on ARM, in an emulator (Debian: g++-aarch64-linux-gnu, qemu-user-static)
+	tools/neon.sh $(abspath $(BIN))/python build/neon
 
 fuzz: $(STAMP)  ## a coverage-guided fuzzer (clang) on the bindings, two minutes, sanitizers on
 	tools/fuzz.sh $(abspath $(BIN))/python build/fuzz 120

@@ -8,7 +8,8 @@ law, parameters, key, stream and dtype, so that the reference draws all their bl
 
 ``python benchmarks/kernel_agreement.py [cases] [seconds]`` goes on where the last run ended, for as many
 seconds (600 by default), until so many cases (a million) are done; figures so far are in
-``results/kernel_agreement.json``. Kernels that were built anew begin anew.
+``results/kernel_agreement.json``, written every half minute, so that a run that is cut off loses no more
+than that. Kernels that were built anew begin anew.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ import random
 import sys
 import time
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -35,6 +37,7 @@ from goodinit.rng.laws import normal_blocks, uniform_blocks
 from goodinit.rng.truncated import truncated_blocks
 
 GROUP = 64
+KEEP_EVERY = 30.0  # seconds
 
 FILLS = {"uniform": fill_uniform_, "normal": fill_normal_, "truncated_normal": fill_truncated_normal_}
 DTYPES = (torch.float32, torch.float64, torch.bfloat16, torch.float16)
@@ -156,7 +159,7 @@ def values(case: Case, name: str | None) -> torch.Tensor:
         return case.run()
 
 
-def main(cases: int, seconds: float) -> dict[str, Any]:
+def main(cases: int, seconds: float, keep: Callable[[dict[str, Any]], Any]) -> dict[str, Any]:
     """Run groups until so many cases or seconds are done; each group has a seed of its own."""
     from goodinit import _kernels
 
@@ -171,7 +174,14 @@ def main(cases: int, seconds: float) -> dict[str, Any]:
             done |= before
     done |= about
     differ, laws = Counter[str](done["differ"]), Counter[str](done["by_law"])
-    began, clock = time.monotonic(), time.process_time()
+    before_cpu, clock, began = done["cpu_seconds"], time.process_time(), time.monotonic()
+    last = began
+
+    def figures() -> dict[str, Any]:
+        used = {"cpu_seconds": round(before_cpu + time.process_time() - clock, 1)}
+        found = {"differ": {name: differ[name] for name in names}, "by_law": dict(sorted(laws.items()))}
+        return done | used | found
+
     while done["cases"] < cases and time.monotonic() - began < seconds:
         group = random_group(random.Random(done["cases"]))
         laws[f"{group[0].law} {str(group[0].dtype).removeprefix('torch.')}"] += len(group)
@@ -184,14 +194,17 @@ def main(cases: int, seconds: float) -> dict[str, Any]:
                 print(f"{name}: {case}")
         done["cases"] += len(group)
         done["elements"] += sum(case.region.numel for case in group)
-    done["cpu_seconds"] = round(done["cpu_seconds"] + time.process_time() - clock, 1)
-    return done | {"differ": {name: differ[name] for name in names}, "by_law": dict(sorted(laws.items()))}
+        if time.monotonic() - last > KEEP_EVERY:
+            last = time.monotonic()
+            keep(figures())
+    return figures()
 
 
 if __name__ == "__main__":
     torch.set_num_threads(1)
     wanted = int(float(sys.argv[1])) if len(sys.argv) > 1 else 1_000_000
-    outcome = main(wanted, float(sys.argv[2]) if len(sys.argv) > 2 else 600.0)
+    limit = float(sys.argv[2]) if len(sys.argv) > 2 else 600.0
+    outcome = main(wanted, limit, lambda figures: save("kernel_agreement", figures))
     print(json.dumps(outcome, indent=1))
     if outcome["cases"] < wanted:
         print(f"{outcome['cases']:,} of {wanted:,} cases so far: run it again to go on")

@@ -20,6 +20,7 @@ from torch.compiler import is_compiling
 
 from goodinit.errors import ArgumentError
 from goodinit.rng import derive_key, fill_normal_, fill_truncated_normal_, fill_uniform_
+from goodinit.rng.memory import check_writable
 from goodinit.rng.native import NORMAL, UNIFORM, common, write_common
 from goodinit.rng.truncated import FARTHEST_SIGMA
 
@@ -39,7 +40,7 @@ def gets_our_draws(tensor: Any) -> bool:
     """Return whether goodinit fills this tensor; any other one is torch's to fill or to refuse.
 
     Torch's are: integers, booleans, floats that are scales or packed pairs, sparse and
-    quantized layouts, lazily conjugated or negated views, tensors whose elements share
+    quantized layouts, lazily conjugated views and negated complex ones, tensors whose elements share
     memory by expansion, subclasses that run their own kernels (DTensor, FakeTensor), and
     whatever is traced (`torch.compile`, `torch.vmap`), where a key cannot become a number.
     """
@@ -51,7 +52,7 @@ def gets_our_draws(tensor: Any) -> bool:
         and tensor.layout is torch.strided
         and (tensor.is_floating_point() or tensor.is_complex())
         and tensor.dtype not in _NO_DRAWS
-        and not (tensor.is_conj() or tensor.is_neg())
+        and not (tensor.is_conj() or (tensor.is_neg() and tensor.is_complex()))
         and (
             tensor.is_contiguous()
             or not any(
@@ -91,6 +92,12 @@ def holds_nothing(tensor: Tensor) -> bool:
     return tensor.is_meta or tensor.numel() == 0
 
 
+def check_memory(tensor: Any) -> None:
+    """Raise a TensorError where a write would end the process; what is traced has no memory yet."""
+    if isinstance(tensor, Tensor) and not torch.compiler.is_compiling():
+        check_writable(tensor)
+
+
 def check_by_torch(tensor: Tensor, method: str, *args: Any, **kwargs: Any) -> None:
     """Call the tensor method on an empty tensor of this dtype and device: torch refuses what it refuses."""
     # torch draws in no 8-bit format, so float32 stands for those.
@@ -109,6 +116,7 @@ def _no_grad_uniform_(tensor: Tensor, a: float, b: float, generator: torch.Gener
     ):
         key = derive_key(int(_scratch_draw().random_().item()), _NAME)
         return write_common(tensor, key, 0, UNIFORM, a, b - a, b)
+    check_memory(tensor)
     with torch.no_grad():
         if not gets_our_draws(tensor):
             return tensor.uniform_(a, b, generator=generator)
@@ -137,6 +145,7 @@ def _no_grad_normal_(
     if generator is None and not is_compiling() and common(tensor, 0, 0, mean, std) and std >= 0:
         key = derive_key(int(_scratch_draw().random_().item()), _NAME)
         return write_common(tensor, key, 0, NORMAL, mean, std)
+    check_memory(tensor)
     with torch.no_grad():
         if not gets_our_draws(tensor):
             return tensor.normal_(mean, std, generator=generator)
@@ -172,6 +181,7 @@ def fill_truncated(
     stacklevel: int,
 ) -> Tensor:
     """Fill with the truncated normal; `stacklevel` is that of the caller whom a warning shall name."""
+    check_memory(tensor)
     if not gets_our_draws(tensor) or tensor.is_complex():
         # torch's rejection loop reads values, which a fake tensor has not; nothing is to be written there.
         if isinstance(tensor, FakeTensor):
@@ -201,10 +211,12 @@ def fill_truncated(
 
 
 def _no_grad_fill_(tensor: Tensor, val: float) -> Tensor:
+    check_memory(tensor)
     with torch.no_grad():
         return tensor.fill_(val)
 
 
 def _no_grad_zero_(tensor: Tensor) -> Tensor:
+    check_memory(tensor)
     with torch.no_grad():
         return tensor.zero_()

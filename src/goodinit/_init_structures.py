@@ -9,10 +9,18 @@ import operator
 import torch
 from torch import Tensor
 
-from goodinit._init_fills import check_by_torch, gets_our_draws, holds_nothing, key_from
+from goodinit._init_fills import check_by_torch, check_memory, gets_our_draws, holds_nothing, key_from
 from goodinit.errors import TensorError
 from goodinit.initializers import Dirac, Identity, Orthogonal, Sparse
 from goodinit.rng import fill_normal_
+from goodinit.rng.memory import check_apart
+
+
+def _check_apart(tensor: Tensor) -> None:
+    """As `check_memory`; and one value written to two elements would be wrong in one of them."""
+    check_memory(tensor)
+    if tensor.layout is torch.strided and not torch.compiler.is_compiling():
+        check_apart(tensor)
 
 
 def eye_(tensor: Tensor) -> Tensor:
@@ -30,6 +38,7 @@ def eye_(tensor: Tensor) -> Tensor:
     """
     if tensor.ndimension() != 2:
         raise TensorError("Only tensors with 2 dimensions are supported")
+    _check_apart(tensor)
     if not gets_our_draws(tensor):
         return torch.nn.init.eye_(tensor)
     return Identity().fill_(tensor, 0)
@@ -56,6 +65,7 @@ def dirac_(tensor: Tensor, groups: int = 1) -> Tensor:
         raise TensorError("Only tensors with 3, 4, or 5 dimensions are supported")
     if tensor.size(0) % groups != 0:
         raise TensorError("dim 0 must be divisible by groups")
+    _check_apart(tensor)
     if not gets_our_draws(tensor):
         return torch.nn.init.dirac_(tensor, groups)
     return Dirac(int(operator.index(groups))).fill_(tensor, 0)
@@ -90,6 +100,7 @@ def orthogonal_(
         raise TensorError("Only tensors with 2 or more dimensions are supported")
     if holds_nothing(tensor):
         return tensor
+    check_memory(tensor)
     if not gets_our_draws(tensor) or tensor.is_complex():
         return torch.nn.init.orthogonal_(tensor, gain, generator=generator)
     check_by_torch(tensor, "normal_", 0, 1, generator=generator)
@@ -131,6 +142,7 @@ def sparse_(
         raise TensorError("Only tensors with 2 dimensions are supported")
     if tensor.is_meta:
         return tensor
+    check_memory(tensor)
     if not gets_our_draws(tensor):
         return torch.nn.init.sparse_(tensor, sparsity, std, generator=generator)
     math.ceil(sparsity * tensor.shape[0])  # torch's words for what is no finite number

@@ -17,6 +17,8 @@ import torch
 from goodinit.errors import ArgumentError, UnknownNameError, WrongTypeError, did_you_mean
 from goodinit.initializers.sharding import is_distributed, local_parts
 from goodinit.rng import Region
+from goodinit.rng.memory import check_apart, check_writable
+from goodinit.rng.writing import is_fake
 
 __all__ = ["KINDS", "Initializer", "Progress", "finite", "non_negative"]
 
@@ -106,13 +108,15 @@ class Initializer:
             return tensor
         part = part or Region.whole(tuple(tensor.shape))
         block = block or (part if part.is_whole else Region.whole(part.shape))
-        if not tensor.numel() or tensor.is_meta:
+        if not tensor.numel() or tensor.is_meta or is_fake(tensor):
             return tensor
         if is_distributed(tensor):
             with torch.no_grad():
                 for local, box in local_parts(tensor):
+                    _check(local)
                     self._fill(local, key, box, block, progress)
         else:
+            _check(tensor)
             # What is written is no step of a computation; detach() is sooner done than no_grad().
             self._fill(tensor.detach() if tensor.requires_grad else tensor, key, part, block, progress)
         return tensor
@@ -164,6 +168,11 @@ class Initializer:
                 f"{kind} has no field {sorted(set(found) - names)[0]!r}; it has {sorted(names)}"
             )
         return cls(**{key: _revive(item) for key, item in found.items()})
+
+
+def _check(tensor: torch.Tensor) -> None:
+    check_apart(tensor)
+    check_writable(tensor)
 
 
 def _plain(value: Any) -> Any:

@@ -17,6 +17,7 @@ from goodinit.plans.buffers import buffer_values
 from goodinit.plans.pieces import pieces
 from goodinit.plans.row import Row
 from goodinit.rng import Region, check_fillable, derive_key
+from goodinit.rng.memory import check_writable
 
 __all__ = ["apply_", "match"]
 
@@ -94,7 +95,9 @@ def _check(row: Row, place: Place, engine: str, tried: set[tuple[Initializer, to
             "apply the plan under it too, or build the model outside"
         )
     try:
-        check_fillable(parameter.to_local() if is_distributed(parameter) else parameter)  # type: ignore[attr-defined]
+        local = parameter.to_local() if is_distributed(parameter) else parameter  # type: ignore[attr-defined]
+        check_fillable(local)
+        check_writable(local)
         for initializer, box, _ in pieces(row.initializer, Region.whole(row.shape)):
             if box.numel and (initializer, parameter.dtype) not in tried:
                 _try(initializer, box, parameter.dtype, engine)

@@ -6,7 +6,6 @@ Neither the chunks nor the threads change a value: each value depends on its own
 from __future__ import annotations
 
 import itertools
-import math
 import sys
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -20,9 +19,10 @@ import torch
 from goodinit.errors import ArgumentError, TensorError, WrongTypeError
 from goodinit.rng import gpu, native
 from goodinit.rng.elementary import Floats
+from goodinit.rng.memory import check_apart, check_writable
 from goodinit.rng.region import Region
 
-__all__ = ["Draw", "Progress", "check_fillable", "write_"]
+__all__ = ["Draw", "Progress", "check_fillable", "is_fake", "write_"]
 
 Progress: TypeAlias = Callable[[int], None]
 """Called with the number of elements written since the last call."""
@@ -72,11 +72,9 @@ def check_fillable(tensor: torch.Tensor) -> None:
         )
     if tensor.layout != torch.strided:
         raise TensorError(f"cannot fill a tensor of layout {tensor.layout}: make it dense first")
-    if not tensor.is_contiguous() and _overlaps(tuple(tensor.shape), tensor.stride()):
-        raise TensorError(
-            f"cannot fill a tensor whose elements share memory (shape {tuple(tensor.shape)}, "
-            f"strides {tensor.stride()}): clone() it first"
-        )
+    if tensor.is_nested:
+        raise TensorError("cannot fill a nested tensor: fill the tensors of its unbind()")
+    check_apart(tensor)
 
 
 def write_(
@@ -96,6 +94,7 @@ def write_(
     Raises:
         WrongTypeError: if key or stream is no integer.
         ArgumentError: if key or stream is out of range, or the region's size is not the tensor's shape.
+        TensorError: if its memory is freed or read-only.
     """
     _check_address(key, stream)
     if region is not None and region.size != tuple(tensor.shape):
@@ -103,8 +102,9 @@ def write_(
             f"region.size must be the tensor's shape, found {region.size} and {tuple(tensor.shape)}: "
             "pass the box of the global tensor that this tensor holds"
         )
-    if tensor.is_meta or _is_fake(tensor) or tensor.numel() == 0:
+    if tensor.is_meta or is_fake(tensor) or tensor.numel() == 0:
         return tensor
+    check_writable(tensor)
     if law is not None and native.can_write(tensor):
         native.write_box(tensor, key, stream, region, law, progress)
         return tensor
@@ -183,28 +183,7 @@ def _check_address(key: int, stream: int) -> None:
             raise ArgumentError(f"{name} must be in [0, 2**{limit}), found {value}")
 
 
-def _overlaps(shape: tuple[int, ...], strides: tuple[int, ...]) -> bool:
-    """Whether two elements lie at one address."""
-    if math.prod(shape) < 2:
-        return False
-    reach, nested = 0, True
-    for stride, extent in sorted((s, n) for s, n in zip(strides, shape, strict=True) if n > 1):
-        if stride == 0:
-            return True
-        nested = nested and stride > reach
-        reach += stride * (extent - 1)
-    if nested:
-        return False
-    if reach + 1 < math.prod(shape):
-        return True
-    # Strides that do not nest may still be free of overlap, such as (3, 2) for shape (2, 3): count.
-    addresses = np.zeros(1, np.int64)
-    for stride, extent in zip(strides, shape, strict=True):
-        addresses = (addresses[:, None] + np.arange(extent) * stride).reshape(-1)
-    return bool(np.unique(addresses).size < addresses.size)
-
-
-def _is_fake(tensor: torch.Tensor) -> bool:
-    # A fake tensor has no memory to write; the class is only looked up where torch has loaded it.
+def is_fake(tensor: torch.Tensor) -> bool:
+    """Whether a tensor has a shape and no memory; its class is only looked up where torch has loaded it."""
     module = sys.modules.get("torch._subclasses.fake_tensor")
     return module is not None and isinstance(tensor, module.FakeTensor)
