@@ -20,7 +20,7 @@ from torch import nn
 from models import mlp
 
 def equal():
-    """An error: all units of one layer are equal."""
+    """A warning: all units of one layer are equal, and the next layer will part them."""
     model = mlp()
     nn.init.constant_(model[0].weight, 0.1)
     return model
@@ -28,6 +28,12 @@ def equal():
 def both():
     model = equal()
     nn.init.constant_(model[2].weight, 0.1)
+    return model
+
+def broken():
+    """An error: a value that no initialization gives."""
+    model = mlp()
+    nn.init.constant_(model[0].weight[0], 1e9)
     return model
 
 def flat():
@@ -106,7 +112,7 @@ def test_fail_on_error_lets_warnings_pass_and_still_shows_them(run: Any) -> None
     lenient = run("check", "more.py:flat", "--fail-on", "error")
     assert lenient.code == 0
     assert "GI109" in lenient.out
-    assert run("check", "more.py:equal", "--fail-on", "error").code == 1
+    assert run("check", "more.py:broken", "--fail-on", "error").code == 1
     run("check", "models.py:mlp", "--write-baseline", "baseline.json")
     against = ("--baseline", "baseline.json", "--fail-on")
     assert run("check", "more.py:flat", *against, "warning").code == 1
@@ -114,8 +120,8 @@ def test_fail_on_error_lets_warnings_pass_and_still_shows_them(run: Any) -> None
 
 
 def test_the_whole_report_comes_first_with_full(run: Any) -> None:
-    run("check", "more.py:equal", "--write-baseline", "baseline.json")
-    lines = run("check", "more.py:equal", "--baseline", "baseline.json", "--full").out.splitlines()
+    run("check", "more.py:broken", "--write-baseline", "baseline.json")
+    lines = run("check", "more.py:broken", "--baseline", "baseline.json", "--full").out.splitlines()
     assert lines[0].startswith("Sequential is not healthy")
     assert any(line.startswith("Sequential: nothing new") for line in lines)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections import UserDict
 from dataclasses import dataclass
 from types import SimpleNamespace
@@ -176,6 +177,28 @@ def test_losses_that_return_no_scalar_are_refused() -> None:
         probe(model, batch, loss="mse")
     with pytest.raises(ArgumentError, match="takes 3 positional arguments"):
         probe(model, batch, loss=lambda a, b, c: a)
+
+
+def test_a_loss_that_does_not_fit_is_told_with_what_it_was_given() -> None:
+    batch = (torch.randn(4, 3), torch.randn(4))
+    with pytest.raises(ArgumentError, match=r"loss: it failed on \(float32\(4, 2\); float32\(4,\)\)"):
+        probe(nn.Linear(3, 2), batch, loss=nn.functional.cross_entropy)
+
+
+@pytest.mark.parametrize("empty", [torch.randn(0, 3), (torch.randn(0, 3),), {"input": torch.randn(0, 3)}])
+def test_an_empty_batch_is_refused(empty: object) -> None:
+    with pytest.raises(ExampleError, match=r"batch: it is empty, of shape \(0, 3\)"):
+        probe(nn.Linear(3, 2), empty)
+
+
+def test_torchscript_is_refused_with_what_to_check_instead() -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        script = torch.jit.trace(nn.Linear(3, 2), torch.randn(4, 3))
+    with pytest.raises(WrongTypeError, match="it is TorchScript"):
+        probe(script, torch.randn(4, 3))
+    with pytest.raises(WrongTypeError, match="its part '1' is TorchScript"):
+        probe(nn.Sequential(nn.Linear(3, 3), script), torch.randn(4, 3))
 
 
 def test_outputs_may_be_nested_and_carry_their_own_loss() -> None:

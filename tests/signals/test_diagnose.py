@@ -76,6 +76,14 @@ def test_a_zero_last_layer_is_the_authors_choice() -> None:
     assert any("not judged backward" in note for note in report.notes)
 
 
+@pytest.mark.parametrize("inputs", [3, 64])
+def test_a_single_layer_of_zeros_is_how_logistic_regression_starts(inputs: int) -> None:
+    model = nn.Linear(inputs, 4)
+    nn.init.zeros_(model.weight)
+    assert check(model, torch.randn(16, inputs)).healthy
+    assert check(nn.Sequential(model), torch.randn(16, inputs)).healthy
+
+
 def test_a_zero_layer_in_the_middle_is_not() -> None:
     model = healthy()
     nn.init.zeros_(model[4].weight)

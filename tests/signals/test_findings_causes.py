@@ -111,3 +111,50 @@ def test_gradients_below_half_precision_are_found(scale: float) -> None:
 def test_zeros_that_relu_makes_are_no_underflow() -> None:
     model = nn.Sequential(nn.Linear(32, 32), nn.ReLU(), nn.Linear(32, 4)).half()
     assert "GI123" not in found(model, torch.randn(16, 32).half())
+
+
+class Bottleneck(nn.Module):
+    """A block of ResNet-50, with or without its skip connection."""
+
+    def __init__(self, inputs: int, width: int, skip: bool) -> None:
+        super().__init__()
+        self.body = nn.Sequential(
+            nn.Conv2d(inputs, width, 1, bias=False),
+            nn.BatchNorm2d(width),
+            nn.ReLU(),
+            nn.Conv2d(width, width, 3, padding=1, bias=False),
+            nn.BatchNorm2d(width),
+            nn.ReLU(),
+            nn.Conv2d(width, 4 * width, 1, bias=False),
+            nn.BatchNorm2d(4 * width),
+        )
+        self.side = nn.Identity() if inputs == 4 * width else nn.Conv2d(inputs, 4 * width, 1, bias=False)
+        self.skip = skip
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return torch.relu(self.body(x) + self.side(x) if self.skip else self.body(x))
+
+
+def bottlenecks(stages: tuple[int, ...], *, skip: bool) -> nn.Module:
+    layers: list[nn.Module] = [nn.Conv2d(3, 8, 3, padding=1, bias=False), nn.BatchNorm2d(8), nn.ReLU()]
+    inputs = 8
+    for stage, blocks in enumerate(stages):
+        for _ in range(blocks):
+            layers.append(Bottleneck(inputs, 4 * 2**stage, skip))
+            inputs = 16 * 2**stage
+        layers.append(nn.AvgPool2d(2))
+    model = nn.Sequential(*layers, nn.Flatten(), nn.Linear(inputs, 10))
+    for module in model.modules():
+        if isinstance(module, nn.Conv2d):
+            nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+    return model
+
+
+@pytest.mark.parametrize("stages", [(3, 4, 6, 3), (3, 4, 23, 3)])
+def test_the_gradients_of_resnets_grow_by_design_and_without_their_skips_are_found(
+    stages: tuple[int, ...],
+) -> None:
+    torch.manual_seed(0)
+    batch = torch.randn(8, 3, 16, 16)
+    assert check(bottlenecks(stages, skip=True), batch).healthy
+    assert {"GI105", "GI124"} <= {f.code for f in check(bottlenecks(stages, skip=False), batch).findings}

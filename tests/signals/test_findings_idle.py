@@ -74,3 +74,51 @@ def test_an_expert_that_no_row_was_sent_to_is_not_accused() -> None:
             return torch.cat([expert(x[at]) for expert, at in zip(self.experts, rows, strict=True)])
 
     assert "GI117" not in found(Routed(), torch.randn(8, 8))
+
+
+class Cut(nn.Module):
+    """A network whose output depends on no parameter by a slope."""
+
+    def __init__(self, how: str) -> None:
+        super().__init__()
+        self.body, self.how = nn.Sequential(nn.Linear(8, 16), nn.ReLU(), nn.Linear(16, 4)), how
+
+    def forward(self, x: torch.Tensor) -> object:
+        if self.how == "no_grad":
+            with torch.no_grad():
+                return self.body(x)
+        y = self.body(x)
+        return {"detach": y.detach(), "argmax": y.argmax(-1).float(), "item": y.sum().item()}.get(self.how, y)
+
+
+@pytest.mark.parametrize("how", ["no_grad", "detach", "argmax", "item"])
+def test_a_model_of_which_no_parameter_can_learn_is_never_healthy(how: str) -> None:
+    batch = torch.randn(8, 8)
+    report = check(Cut(how), batch)
+    (finding,) = report.findings
+    assert (finding.code, finding.severity, len(finding.where)) == ("GI125", "warning", 4)
+    assert not report.healthy
+    if how != "item":
+        (finding,) = check(Cut(how), batch, loss=lambda y: y.square().mean()).findings
+        assert (finding.code, finding.severity) == ("GI125", "error")
+    assert check(Cut("whole"), batch).healthy
+
+
+def test_a_frozen_model_has_nothing_that_should_learn() -> None:
+    assert check(Cut("whole").requires_grad_(False), torch.randn(8, 8)).healthy
+
+
+def test_the_cure_for_unused_parameters_runs_as_printed() -> None:
+    model = nn.ModuleDict({"used": nn.Linear(8, 4), "idle": nn.Linear(3, 3)})
+    model.forward = lambda x: model["used"](x)  # type: ignore[method-assign]
+    cure = found(model, torch.randn(4, 8))["GI125"].cure
+    exec(cure[cure.index("for name") :], {"model": model})
+    assert not found(model, torch.randn(4, 8))
+
+
+def test_float16_may_have_lost_the_gradient_that_is_zero() -> None:
+    model = nn.Sequential(nn.Linear(8, 16), nn.ReLU(), nn.Linear(16, 4)).half()
+    report = check(model, torch.randn(8, 8).half(), loss=lambda y: y.float().square().mean() * 1e-9)
+    finding = next(finding for finding in report.findings if finding.code == "GI117")
+    assert "float16" in finding.cause
+    assert "GradScaler" in finding.cure

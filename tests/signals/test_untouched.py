@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import nn
 
-from goodinit.errors import ExampleError
+from goodinit.errors import ArgumentError, ExampleError, TensorError
 from goodinit.signals import probe
 from goodinit.signals.probing.untouched import kept_model
 
@@ -127,7 +127,7 @@ def test_an_exception_in_the_loss_leaves_everything_as_it_was() -> None:
 
     model, batch = Everything(), torch.randn(5, 6)
     before = _snapshot(model)
-    with pytest.raises(ZeroDivisionError):
+    with pytest.raises(ArgumentError, match=r"loss: it failed on .*ZeroDivisionError"):
         probe(model, batch, loss=loss)
     _assert_same(before, _snapshot(model))
 
@@ -152,6 +152,16 @@ def test_an_exception_in_the_backward_pass_leaves_everything_as_it_was() -> None
     with pytest.raises(ExampleError, match="broken on the way back"):
         probe(model, batch)
     _assert_same(before, _snapshot(model))
+
+
+def test_any_exception_on_the_way_back_is_one_error_that_names_it() -> None:
+    model, batch = Everything(), torch.randn(5, 6)
+    handle = model.frozen.register_full_backward_hook(lambda *_: {}["missing"])
+    before = _snapshot(model)
+    with pytest.raises(ExampleError, match=r"backward pass .* failed: KeyError"):
+        probe(model, batch)
+    _assert_same(before, _snapshot(model))
+    handle.remove()
 
 
 def _hang(model: nn.Module, where: str, run: Callable[..., None]) -> Any:
@@ -230,6 +240,17 @@ def test_it_works_inside_no_grad_and_inference_mode() -> None:
     with torch.no_grad():
         assert probe(model).layers[0].gradient is not None
         assert not torch.is_grad_enabled()
+
+
+def test_tensors_made_in_inference_mode_are_copied_as_a_batch_and_refused_as_parameters() -> None:
+    with torch.inference_mode():
+        batch, target, made = torch.randn(4, 3), torch.randint(0, 3, (4,)), nn.Linear(3, 3)
+    model = nn.Linear(3, 3)
+    assert probe(model, batch).layers[0].gradient is not None
+    seen = probe(model, (batch, target), loss=nn.functional.cross_entropy)
+    assert seen.parameters[0].gradient.second_moment > 0
+    with pytest.raises(TensorError, match=r"'weight' was made inside torch.inference_mode\(\)"):
+        probe(made, torch.randn(4, 3))
 
 
 def test_the_comparison_above_sees_a_change() -> None:

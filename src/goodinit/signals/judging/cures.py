@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterable
 from typing import Final
 
 from goodinit.signals.probing.probe import Probe
 
-__all__ = ["INITIALIZATION", "travel_cure"]
+__all__ = ["INITIALIZATION", "redrawn", "travel_cure"]
 
 #: The call that fills a model by the default recipe, which looks at its activations itself.
 INITIALIZATION: Final = "goodinit.initialize(model)"
@@ -17,6 +18,32 @@ _OTHERS: Final = (
     *("relu", "relu6", "leakyrelu", "gelu", "silu", "elu", "mish", "softplus", "selu"),
     *("tanh", "softsign", "hardtanh"),
 )
+
+
+def redrawn(probe: Probe, where: Iterable[str]) -> str:
+    """Return what draws these parameters or layers anew, also where all elements have one value.
+
+    The default recipe keeps constants, which an author may have chosen.
+
+    Args:
+        probe: the measurement.
+        where: names of parameters, or of layers that own them.
+    """
+    names = set(where)
+    equal = tuple(
+        p.name
+        for p in probe.parameters
+        if len(p.shape) >= 2
+        and p.value.std == 0
+        and p.value.mean != 0
+        and names & {p.name, p.name.rpartition(".")[0]}
+    )
+    if not equal:
+        return INITIALIZATION
+    return (
+        f"draw what has one value, which {INITIALIZATION} keeps as its author's choice: "
+        f"for name in {equal!r}: torch.nn.init.normal_(model.get_parameter(name)); then {INITIALIZATION}"
+    )
 
 
 def travel_cure(probe: Probe) -> str:

@@ -8,12 +8,15 @@ from goodinit.records import Finding, LayerSignal, ParameterSignal
 from goodinit.signals.judging.broken import judge_broken
 from goodinit.signals.judging.causes import judge_causes
 from goodinit.signals.judging.copied import judge_copies
+from goodinit.signals.judging.edges import judge_edges
 from goodinit.signals.judging.endings import judge_endings
 from goodinit.signals.judging.idle import judge_idle
+from goodinit.signals.judging.loops import judge_loops
 from goodinit.signals.judging.mixing import judge_mixing
 from goodinit.signals.judging.precision import judge_precision
 from goodinit.signals.judging.recurring import judge_recurrence
 from goodinit.signals.judging.travel import judge_information, judge_travel, points
+from goodinit.signals.judging.twins import judge_twins
 from goodinit.signals.judging.units import judge_units
 from goodinit.signals.judging.values import judge_values, zero_weights
 from goodinit.signals.probing.probe import Probe
@@ -42,11 +45,18 @@ def diagnose(probe: Probe) -> tuple[Finding, ...]:
     ['GI101', 'GI107']
     """
     broken = judge_broken(probe)
+    values = judge_values(probe)
     travel = (*judge_information(probe), *judge_travel(probe))
+    loops = judge_loops(probe, travel)
+    # Where a loop is the cause, it is named alone.
+    looped = {finding.code for finding in loops}
+    travel = (*loops, *(finding for finding in travel if finding.code not in looped))
     found = (
-        *judge_values(probe),
+        *values,
+        *judge_twins(probe, values),
         *broken,
         *travel,
+        *judge_edges(probe, travel),
         *judge_causes(probe, travel),
         *judge_units(probe),
         *judge_mixing(probe),

@@ -88,8 +88,8 @@ def _tied(probe: Probe) -> tuple[Finding, ...]:
             cause=f"'{p.name}' is both the embedding and the head. Its std of {p.value.std:.3g} is too "
             "large for a "
             f"head of {p.shape[-1]} inputs: logits have a std of {head.output.second_moment**0.5:.3g}.",
-            cure=f"torch.nn.init.normal_(weight, std={p.shape[-1]} ** -0.5), and multiply the embedding's "
-            "output by "
+            cure=f"torch.nn.init.normal_(model.get_parameter({p.name!r}), "
+            f"std={p.shape[-1]} ** -0.5), and multiply the embedding's output by "
             f"{p.shape[-1]} ** 0.5 where it needs size 1; goodinit.initialize(model) sets the former",
         ),
     )

@@ -9,13 +9,39 @@ from goodinit.signals.probing.probe import Probe
 
 __all__ = ["judge_idle"]
 
+# Names in one line of a cure; the finding itself lists all.
+_TOLD = 12
+
 
 def judge_idle(probe: Probe) -> tuple[Finding, ...]:
     """Find trainable parameters that no gradient reaches, or only zeros."""
     trainable = [p for p in probe.parameters if p.trainable]
     if not any(p.gradient is not None for p in trainable):
-        return ()
+        return _unreached(probe, trainable)
     return (*_zero(probe, trainable), *_unused([p for p in trainable if p.gradient is None]))
+
+
+def _unreached(probe: Probe, trainable: Sequence[ParameterSignal]) -> tuple[Finding, ...]:
+    """Find models of which nothing can learn, because what they return depends on no parameter."""
+    if not trainable:
+        return ()
+    return (
+        Finding(
+            code="GI125",
+            title="Unused parameters",
+            # Without a loss this may be a mode in which the model only decides, such as decoding.
+            severity="error" if probe.loss is not None else "warning",
+            where=tuple(p.name for p in trainable),
+            measure="trainable parameters that no gradient can reach",
+            effect=float(len(trainable)),
+            interval=None,
+            expected=(0.0, 0.0),
+            cause=f"Nothing of what {probe.model} returns can be differentiated by any of its parameters: it "
+            "is detached, made by argmax or rounding, or computed under torch.no_grad().",
+            cure="return floating outputs that depend on the parameters: without .detach(), .item(), argmax "
+            "or torch.no_grad() on the way",
+        ),
+    )
 
 
 def _unused(idle: Sequence[ParameterSignal]) -> tuple[Finding, ...]:
@@ -34,10 +60,14 @@ def _unused(idle: Sequence[ParameterSignal]) -> tuple[Finding, ...]:
             cause=f"No path leads from '{idle[0].name}' to what is differentiated: it is not used in this "
             "forward "
             "pass, or detached.",
-            cure=f"use it in forward, remove it, or freeze it: model.get_parameter({idle[0].name!r})"
-            ".requires_grad_(False)",
+            cure="use it in forward, remove it, or freeze it: "
+            f"for name in {_first(idle)!r}: model.get_parameter(name).requires_grad_(False)",
         ),
     )
+
+
+def _first(idle: Sequence[ParameterSignal]) -> tuple[str, ...]:
+    return tuple(p.name for p in idle[:_TOLD])
 
 
 def _zero(probe: Probe, trainable: Sequence[ParameterSignal]) -> tuple[Finding, ...]:
@@ -61,6 +91,9 @@ def _zero(probe: Probe, trainable: Sequence[ParameterSignal]) -> tuple[Finding, 
         if chosen is not None
         else "units that are off for the whole batch, a factor of zero, or a step without a slope cut it off"
     )
+    small = chosen is None and first.dtype in ("float16", "bfloat16")
+    if small:
+        why += f", or it is smaller than the smallest number of {first.dtype}"
     return (
         Finding(
             code="GI117",
@@ -75,7 +108,7 @@ def _zero(probe: Probe, trainable: Sequence[ParameterSignal]) -> tuple[Finding, 
             cure="nothing, if that zero was chosen: it learns from the second step on"
             if chosen is not None
             else "look at the operations between it and the loss: .detach(), argmax, rounding, a mask or a "
-            "factor of zeros",
+            f"factor of zeros{'; or torch.amp.GradScaler' if small else ''}",
         ),
     )
 

@@ -18,6 +18,9 @@ _LOST = 2.0**-48
 _GROWN = 1e6
 # E[y²] of a tanh recurrence whose outputs mostly lie on the flat part: of a normal with std 5, 0.8.
 _FULL_SWING = 0.8
+# Steps over which orthogonal recurrent weights and tanh keep enough of the first (32 units, two draws: at 30
+# both, at 40 one, at 60 none).
+_CARRIED = 30
 # A forget gate below this on average forgets nine tenths in two steps; torch's default is 1/2.
 _SHUT = 0.3
 # Factor of the memory's second moment per step below which a GRU's gates count as shut. By default it is 0.4;
@@ -215,7 +218,12 @@ def _flat(layers: Sequence[LayerSignal]) -> tuple[Finding, ...]:
 def _remember(fade: _Fade) -> str:
     if "LSTM" in fade.layer.kind or "GRU" in fade.layer.kind:
         return f"goodinit.initialize(model, goodinit.recipes.auto(horizon={max(fade.steps, 3)}))"
-    return "goodinit.initialize(model), which makes recurrent weights orthogonal; or use an LSTM"
+    if fade.steps <= _CARRIED:
+        return "goodinit.initialize(model), which makes recurrent weights orthogonal; or use an LSTM"
+    return (
+        f"use torch.nn.LSTM or torch.nn.GRU, then goodinit.initialize(model, goodinit.recipes.auto(horizon="
+        f"{fade.steps})): orthogonal weights carry this layer over some {_CARRIED} steps"
+    )
 
 
 def _gates(probe: Probe, fades: Sequence[_Fade]) -> tuple[Finding, ...]:
@@ -254,7 +262,7 @@ def _gates(probe: Probe, fades: Sequence[_Fade]) -> tuple[Finding, ...]:
             "keeps "
             f"{opened:.2g} of itself in a step and {opened**steps:.1e} over the {steps} steps of this batch.",
             cure="set the forget part of the bias to 1 (Jozefowicz et al. 2015), as "
-            "goodinit.initialize(model) does, "
-            "or draw it for the time span: goodinit.recipes.auto(horizon=...)",
+            "goodinit.initialize(model) does; or draw it for the time span: "
+            f"goodinit.initialize(model, goodinit.recipes.auto(horizon={max(steps, 3)}))",
         ),
     )

@@ -23,7 +23,16 @@ from goodinit.signals.judging.recurring import severity_of_fading
 from goodinit.signals.probing.kinds import is_embedding, is_norm
 from goodinit.signals.probing.probe import Probe
 
-__all__ = ["backward_points", "judge_information", "judge_travel", "looseness", "points", "share"]
+__all__ = [
+    "backward_finding",
+    "backward_points",
+    "forward_finding",
+    "judge_information",
+    "judge_travel",
+    "looseness",
+    "points",
+    "share",
+]
 
 # One layer whose weights are off, compared with what entered the network.
 _JUMP = 1e5
@@ -61,14 +70,19 @@ def backward_points(layers: Sequence[LayerSignal]) -> tuple[tuple[LayerSignal, f
     """Return the points that a gradient reached, with its second moment, input side first.
 
     A gradient that is exactly zero is kept (at a floor) if it had faded away before, and
-    left out if a weight of zeros cut it, which is the author's choice.
+    left out if a weight of zeros cut it, which is the author's choice. Of a layer that is
+    called several times the call that receives most counts: its weights learn by that.
     """
+    most: dict[str, float] = {}
+    for layer in layers:
+        if layer.gradient is not None and not layer.gradient.nonfinite:
+            most[layer.name] = max(most.get(layer.name, 0.0), layer.gradient.second_moment)
     kept: list[tuple[LayerSignal, float]] = []
     faded = False
     for layer in reversed(points(layers)):
-        if layer.gradient is None or layer.gradient.nonfinite:
+        if layer.name not in most:
             continue
-        size = layer.gradient.second_moment
+        size = most[layer.name]
         if size > 0:
             faded = size < _UNDERFLOW
             kept.append((layer, size))
@@ -77,15 +91,42 @@ def backward_points(layers: Sequence[LayerSignal]) -> tuple[tuple[LayerSignal, f
     return tuple(reversed(kept))
 
 
-def _jump(layers: Sequence[LayerSignal], entered: float, loose: float) -> Effect | None:
+def _scale(probe: Probe) -> tuple[int, float]:
+    """Return the index of the first norm, and the input's second moment, which that norm takes away.
+
+    A norm makes what follows independent of the input's size: what comes before it is divided by that
+    size, and gradients there are multiplied by it.
+    """
+    norm = next((layer.index for layer in probe.layers if is_norm(layer.kind)), 0)
+    entered = probe.input.second_moment if probe.input is not None else 0.0
+    return (norm, entered) if entered > 0 else (0, 1.0)
+
+
+def _rescaled(probe: Probe) -> tuple[tuple[LayerSignal, float], ...]:
+    norm, unit = _scale(probe)
+    return tuple(
+        (layer, size * unit if layer.index < norm else size) for layer, size in backward_points(probe.layers)
+    )
+
+
+def _entered(probe: Probe) -> float:
+    """Return the second moment that the network starts from; 0 where nobody can tell."""
+    if _scale(probe)[0]:
+        return 1.0
+    return probe.input.second_moment if probe.input and "normalised" not in probe.structure else 0.0
+
+
+def _jump(
+    layers: Sequence[LayerSignal], sizes: Sequence[float], entered: float, loose: float
+) -> Effect | None:
     """Return the change from the input to the output if a single layer's scale is off."""
     chance = noise([layer.units for layer in layers])
     slack = math.log(_JUMP * loose)
-    grown = math.log(layers[-1].output.second_moment / entered)
+    grown = math.log(sizes[-1] / entered)
     if grown > chance.high + slack:
         return Effect(grown, chance, slack)
     # A small last layer is a usual choice, so what fades is judged before it.
-    faded = math.log(layers[-2].output.second_moment / entered)
+    faded = math.log(sizes[-2] / entered)
     return Effect(faded, chance, slack) if faded < chance.low - slack else None
 
 
@@ -95,21 +136,31 @@ def judge_travel(probe: Probe) -> tuple[Finding, ...]:
     found = []
     forward = [layer for layer in points(probe.layers) if layer.output.second_moment > 0]
     if len(forward) >= 2:
-        sizes = [layer.output.second_moment for layer in forward]
+        norm, unit = _scale(probe)
+        sizes = [layer.output.second_moment / (unit if layer.index < norm else 1.0) for layer in forward]
         units = [layer.units for layer in forward[1:]]
-        entered = probe.input.second_moment if probe.input is not None else 0.0
-        measured = effect(sizes, units, loose) or _jump(forward, entered if entered > 0 else sizes[0], loose)
+        measured = effect(sizes, units, loose) or _jump(forward, sizes, _entered(probe) or sizes[0], loose)
         told = [None if layer.predicted is None else layer.predicted.value for layer in forward]
         change = measured or _foretold(told, sizes, units, loose)
         if change is not None:
-            found.append(_forward_finding(forward, change, travel_cure(probe), measured is None))
-    backward = backward_points(probe.layers)
+            found.append(forward_finding(forward, change, travel_cure(probe), told=measured is None))
+    backward = _rescaled(probe)
     if len(backward) >= 2:
         measured = _backward_effect(backward, loose)
         change = measured or _backward_foretold(backward, loose)
-        if change is not None:
-            found.append(_backward_finding(backward, change, travel_cure(probe), measured is None))
+        if change is not None and not _by_design(probe, change):
+            found.append(backward_finding(backward, change, travel_cure(probe), told=measured is None))
     return tuple(found)
+
+
+def _by_design(probe: Probe, change: Effect) -> bool:
+    """Is this the growth of gradients that norms on residual branches give, and that training bears?
+
+    A sum after each norm grows with depth, so that later branches count less: ResNet-50, -101 and -152
+    at their usual initialization multiply a gradient's second moment by 1e4, 1e7 and 1e9.
+    """
+    both = {"normalised", "residual"} <= set(probe.structure)
+    return both and change.size > 0 and severity(change) != "error"
 
 
 def looseness(probe: Probe) -> float:
@@ -180,7 +231,9 @@ def _elements(layer: LayerSignal) -> float:
     return math.prod(layer.shape) / max(layer.shape[0], 1) if layer.shape else 1.0
 
 
-def _course(change: Effect, layers: Sequence[LayerSignal], sizes: Sequence[float]) -> str:
+def _course(
+    change: Effect, layers: Sequence[LayerSignal], sizes: Sequence[float], each: str = "layer"
+) -> str:
     """Say how the change came about: at one layer, or evenly."""
     steps = [math.log(after / before) for before, after in pairwise(sizes)]
     largest = max(steps, key=lambda step: step * math.copysign(1.0, change.size), default=0.0)
@@ -188,19 +241,22 @@ def _course(change: Effect, layers: Sequence[LayerSignal], sizes: Sequence[float
         at = steps.index(largest)
         return f"by a factor of {factor(largest):.3g} between '{layers[at].name}' and '{layers[at + 1].name}'"
     per_layer = factor(change.size / max(len(steps), 1))
-    return f"by a factor of {per_layer:.3g} per layer over {len(layers)} layers"
+    return f"by a factor of {per_layer:.3g} per {each} over {len(layers)} {each}s"
 
 
-def _forward_finding(layers: Sequence[LayerSignal], change: Effect, cure: str, told: bool) -> Finding:
+def forward_finding(
+    layers: Sequence[LayerSignal], change: Effect, cure: str, *, told: bool = False, each: str = "layer"
+) -> Finding:
+    """Return what to say of a change of outputs: over layers or over calls, measured or told by theory."""
     first, last = layers[0], layers[-1]
     vanishing = change.size < 0
     sizes = [layer.output.second_moment for layer in layers]
-    course = _course(change, layers, sizes)
+    course = _course(change, layers, sizes, each)
     return Finding(
         code="GI102" if vanishing else "GI103",
         title="Vanishing signal" if vanishing else "Exploding signal",
         severity=severity(change),
-        where=(first.name, last.name),
+        where=tuple(dict.fromkeys((first.name, last.name))),
         measure=f"second moment of layer outputs, last over first{_BY_THEORY if told else ''}",
         effect=factor(change.size),
         interval=interval(change),
@@ -211,19 +267,25 @@ def _forward_finding(layers: Sequence[LayerSignal], change: Effect, cure: str, t
     )
 
 
-def _backward_finding(
-    backward: Sequence[tuple[LayerSignal, float]], change: Effect, cure: str, told: bool
+def backward_finding(
+    backward: Sequence[tuple[LayerSignal, float]],
+    change: Effect,
+    cure: str,
+    *,
+    told: bool = False,
+    each: str = "layer",
 ) -> Finding:
+    """Return the same of a change of gradients; the pairs are layers (or calls) with sizes, in order."""
     turned = backward[::-1]
     sizes = [size for _, size in turned]
-    course = _course(change, [layer for layer, _ in turned], sizes)
+    course = _course(change, [layer for layer, _ in turned], sizes, each)
     vanishing = change.size < 0
     return Finding(
         code="GI104" if vanishing else "GI105",
         title="Vanishing gradient" if vanishing else "Exploding gradient",
         severity=severity(change),
-        where=(backward[0][0].name, backward[-1][0].name),
-        measure="second moment of gradients at layer outputs, first layer over "
+        where=tuple(dict.fromkeys((backward[0][0].name, backward[-1][0].name))),
+        measure=f"second moment of gradients at layer outputs, first {each} over "
         f"last{_BY_THEORY if told else ''}",
         effect=factor(change.size),
         interval=interval(change),
@@ -240,7 +302,8 @@ def judge_information(probe: Probe) -> tuple[Finding, ...]:
     if not line or not probe.input_varying:
         return ()
     shares = [share(layer) for layer in line]
-    start = next((s for s in shares if s > 0), 1.0)
+    # A first layer that drowns small inputs in its biases has forgotten them as well.
+    start = max(next((s for s in shares if s > 0), 0.0), probe.input_share or 0.0) or 1.0
     kept = [s / start for s in shares]
     begin = len(kept)
     while begin and kept[begin - 1] < _LOST:
@@ -260,7 +323,7 @@ def judge_information(probe: Probe) -> tuple[Finding, ...]:
             title="Input forgotten",
             severity="error" if fading is None else severity_of_fading(fading),
             where=(layer.name, line[-1].name),
-            measure="share of the second moment that differs between samples, last layer over first",
+            measure="share of the second moment that differs between samples, last layer over input",
             effect=kept[-1],
             interval=None,
             expected=(_LOST, 1.0),
@@ -281,7 +344,11 @@ def _fading(probe: Probe, around: Sequence[LayerSignal]) -> LayerSignal | None:
 
 
 def _zeroed(probe: Probe) -> set[str]:
-    return {p.name.rpartition(".")[0] for p in probe.parameters if p.zeros == 1.0 and len(p.shape) >= 2}
+    return {
+        p.name.rpartition(".")[0] or probe.model
+        for p in probe.parameters
+        if p.zeros == 1.0 and len(p.shape) >= 2
+    }
 
 
 def _without_zero_ends(probe: Probe, line: list[LayerSignal]) -> list[LayerSignal]:

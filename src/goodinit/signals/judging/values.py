@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from itertools import pairwise
 
 from goodinit.records import Finding, ParameterSignal
-from goodinit.signals.judging.cures import INITIALIZATION
+from goodinit.signals.judging.cures import INITIALIZATION, redrawn
+from goodinit.signals.judging.twins import twins
 from goodinit.signals.probing.probe import Probe
 
 __all__ = ["judge_values", "zero_weights"]
@@ -46,22 +47,39 @@ def judge_values(probe: Probe) -> tuple[Finding, ...]:
         )
     equal = [p.name for p in probe.parameters if _all_equal(p)]
     if equal:
+        for_ever = _symmetric(probe, equal)
+        fate = (
+            "receive the same gradient and stay equal"
+            if for_ever
+            else "and only what stands beside and behind them can part them"
+        )
         found.append(
             Finding(
                 code="GI110",
                 title="Units that start equal",
-                severity="error",
+                severity="error" if for_ever else "warning",
                 where=tuple(equal),
                 measure="weights whose elements all have one value",
                 effect=float(len(equal)),
                 interval=None,
                 expected=(0.0, 0.0),
                 cause=f"Every element of '{equal[0]}' is the same, so all its units compute the same, "
-                "receive the same gradient and stay equal.",
-                cure=INITIALIZATION,
+                f"{fate}.",
+                cure=redrawn(probe, equal),
             )
         )
     return (*found, *_equal_rows(probe, equal), *_padding(probe))
+
+
+def _symmetric(probe: Probe, names: Sequence[str]) -> bool:
+    """Do all units of one of these weights' layers also receive the same gradient?
+
+    Behind a random layer they do not, and beside random biases or recurrent weights they do not even
+    compute the same: such networks part them in the first steps.
+    """
+    owners = {name.rpartition(".")[0] or probe.model for name in names}
+    own = [layer for layer in probe.layers if layer.name in owners and layer.unit_gradients]
+    return not own or any(twins(layer) == len(layer.unit_moments) for layer in own)
 
 
 def _equal_rows(probe: Probe, told: Sequence[str]) -> tuple[Finding, ...]:
@@ -121,7 +139,8 @@ def _padding(probe: Probe) -> tuple[Finding, ...]:
             "over "
             "a sequence; it gets no gradient, so it stays so. A fill of the whole table overwrites its "
             "zeros.",
-            cure="with torch.no_grad(): embedding.weight[embedding.padding_idx].zero_()",
+            cure="with torch.no_grad(): (e := model.get_submodule("
+            f"{worst.name.rpartition('.')[0]!r})).weight[e.padding_idx].zero_()",
         ),
     )
 

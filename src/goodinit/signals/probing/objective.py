@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 from goodinit.errors import ArgumentError, ExampleError, WrongTypeError
+from goodinit.graph.examples import in_words
 from goodinit.graph.nested import describe, floating
 
 __all__ = ["Objective", "objective", "split_batch", "takes_target"]
@@ -84,10 +85,10 @@ def objective(
 
     Raises:
         WrongTypeError: if the loss returns no tensor.
-        ArgumentError: if it returns more than one number.
+        ArgumentError: if it raises an exception, or returns more than one number.
     """
     if loss is not None:
-        value = loss(output, target) if has_target else loss(output)
+        value = _value(output, loss, target, has_target)
         if not isinstance(value, torch.Tensor):
             raise WrongTypeError(f"loss: must return a scalar tensor, returned {type(value).__name__}")
         if value.numel() != 1 or not value.is_floating_point():
@@ -107,6 +108,17 @@ def objective(
             roots.append(tensor)
             cotangents.append(random.to(tensor.device, tensor.dtype))
     return Objective(tuple(roots), tuple(cotangents), None)
+
+
+def _value(output: Any, loss: Callable[..., Any], target: Any, has_target: bool) -> Any:
+    try:
+        return loss(output, target) if has_target else loss(output)
+    except Exception as error:
+        given = f"({describe(output)}; {describe(target)})" if has_target else f"({describe(output)})"
+        raise ArgumentError(
+            f"loss: it failed on {given}: {in_words(error)}. Pass a loss that takes the model's output"
+            f"{' and the second item of the batch' if has_target else ''}"
+        ) from error
 
 
 def _scalar(value: torch.Tensor) -> Objective:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
+from torch.utils.hooks import RemovableHandle
 
 from goodinit.graph.nested import floating
 
@@ -22,11 +23,15 @@ class Outcome:
         broken: elements that are NaN or plus infinity. Minus infinity is what masks put out.
         baselines: for each batch the loss of outputs that are all zero, ln C for C classes.
         classes: number of classes, where the target holds class numbers.
+        returned: sum of squares of the gradient that the output received; None where none did.
     """
 
     broken: int = 0
     baselines: list[float] = field(default_factory=list)
     classes: int | None = None
+    returned: float | None = None
+    _hooks: list[RemovableHandle] = field(default_factory=list)
+    _squares: list[torch.Tensor] = field(default_factory=list)
 
     @property
     def baseline(self) -> float | None:
@@ -56,6 +61,24 @@ class Outcome:
                 self._against_nothing(output, loss, target)
             elif loss is None:
                 self._own(output, inputs)
+
+    def listen(self, output: Any) -> None:
+        """Ask for the gradient of one batch's output."""
+        for _, tensor in floating(output):
+            if tensor.requires_grad:
+                self._hooks.append(tensor.register_hook(self._receive))
+
+    def settle(self) -> None:
+        """Add up what came back, and take the hooks off."""
+        for hook in self._hooks:
+            hook.remove()
+        if self._squares:
+            self.returned = (self.returned or 0.0) + sum(float(each) for each in self._squares)
+        self._hooks, self._squares = [], []
+
+    def _receive(self, gradient: torch.Tensor | None) -> None:
+        if gradient is not None:
+            self._squares.append(torch.linalg.vector_norm(gradient.detach().double()).square())
 
     def _against_nothing(self, output: Any, loss: Callable[..., Any], target: Any) -> None:
         if not _class_numbers(target) or not isinstance(output, torch.Tensor) or output.ndim < 2:

@@ -40,7 +40,10 @@ class Probe:
     moment differs from sample to sample, `effective_depth` how many layers take part
     in learning, and `notes` what else is worth knowing. `broken` counts elements of the
     model's own output that are NaN or plus infinity; `baseline` is the loss of outputs that
-    are all zero, where the target holds numbers of `classes` classes.
+    are all zero, where the target holds numbers of `classes` classes. `input_share` is the part
+    of the first input's second moment that differs from sample to sample, where that input is
+    floating; `returned` the sum of squares of the gradient that the model's own output received;
+    `entering` the shapes of what went into the model.
     """
 
     model: str
@@ -58,6 +61,9 @@ class Probe:
     broken: int = 0
     baseline: float | None = None
     classes: int | None = None
+    input_share: float | None = None
+    returned: float | None = None
+    entering: tuple[tuple[int, ...], ...] = ()
 
 
 def probe(
@@ -102,9 +108,10 @@ def probe(
 
     Raises:
         ExampleError: if the model rejects a batch, or none can be made.
-        TensorError: if parameters hold no values (meta device, lazy modules).
-        ArgumentError, WrongTypeError: if the loss returns no scalar tensor, or the
-            batches are none.
+        TensorError: if parameters hold no values (meta device, lazy modules) or were made in
+            inference mode.
+        ArgumentError, WrongTypeError: if the loss fails or returns no scalar tensor, if the
+            batches are none, or if the model is TorchScript, whose layers cannot be watched.
 
     >>> seen = probe(nn.Sequential(nn.Linear(8, 16), nn.ReLU()))
     >>> [layer.kind for layer in seen.layers]
@@ -118,6 +125,7 @@ def probe(
         raise ArgumentError(f"seed: expected an integer from 0 to 2**63 - 1, got {seed!r}")
     model = unwrapped(model)
     _materialised(model)
+    _watchable(model)
     versions = [parameter._version for parameter in model.parameters()]
     passes = _Passes(model, loss, seed)
     with (
@@ -155,6 +163,9 @@ def probe(
         broken=passes.outcome.broken,
         baseline=passes.outcome.baseline,
         classes=passes.outcome.classes,
+        input_share=passes.share(),
+        returned=passes.outcome.returned,
+        entering=passes.entering,
     )
 
 
@@ -195,20 +206,25 @@ class _Passes:
         self.outcome = Outcome()
         self.words = ""
         self._varying: list[tuple[float, int]] = []
+        self._first_is_floating = False
+        self.entering: tuple[tuple[int, ...], ...] = ()
 
     def run(self, batch: Any) -> None:
         """Measure one batch, forward and backward."""
-        inputs, target, has_target = split_batch(batch, self.loss)
+        inputs, target, has_target = split_batch(_ordinary(batch), self.loss)
+        _filled(inputs)
         recorder, output, example, entries = _forward(self.model, inputs, self.seed)
         try:
             chosen = objective(output, self.loss, target, has_target, self.seed + len(self.losses))
             self.outcome.absorb(output, self.loss, target, has_target, inputs)
+            self.outcome.listen(output)
             self.structure.update(structure(tensor for _, tensor in floating(output)))
             # From here on only the graph holds activations, and it lets go of them as it is used up.
             del output
             recorder.remember()
             inside = [recorder.gathered.get(id(p), p) for p in self.trainable]
             found = _backward(self.model, chosen, [*inside, *entries])
+            self.outcome.settle()
             gradients = {id(p): g for p, g in zip(self.trainable, found, strict=False)}
             self.layers.absorb(recorder)
         finally:
@@ -223,8 +239,16 @@ class _Passes:
         samples = sum(count for _, count in self._varying)
         return sum(part * count for part, count in self._varying) / samples if samples else None
 
+    def share(self) -> float | None:
+        """Return the same as a share of the input's second moment, if the first input is floating."""
+        whole = as_moments(self.entered["sums"]).second_moment if self.entered else 0.0
+        varying = self.varying()
+        return varying / whole if self._first_is_floating and varying is not None and whole > 0 else None
+
     def _look_at(self, fed: Any) -> None:
+        self.entering = tuple(tuple(tensor.shape) for _, tensor in tensors(fed))
         first = next((tensor for _, tensor in tensors(fed)), None)
+        self._first_is_floating = first is not None and first.is_floating_point()
         if first is not None and (part := varying_part(first)) is not None:
             self._varying.append((part, first.shape[0]))
         if entered := floating(fed):
@@ -264,6 +288,37 @@ def _materialised(model: nn.Module) -> None:
                 f"parameter '{name}' is on the meta device and holds no values; materialise the model "
                 "(model.to_empty(device='cpu'), then goodinit.initialize(model)), then check it"
             )
+
+
+def _watchable(model: nn.Module) -> None:
+    for name, module in model.named_modules():
+        if isinstance(module, torch.jit.ScriptModule):
+            raise WrongTypeError(
+                f"model: {f'its part {name!r}' if name else 'it'} is TorchScript, whose layers cannot be "
+                "watched; check the torch.nn.Module that it was made from"
+            )
+    for name, parameter in model.named_parameters():
+        if parameter.is_inference():
+            raise TensorError(
+                f"parameter '{name}' was made inside torch.inference_mode(), where nothing can be "
+                "differentiated; build the model outside of it"
+            )
+
+
+def _ordinary(batch: Any) -> Any:
+    """Replace tensors that were made in inference mode, which autograd refuses, by copies."""
+    if not any(tensor.is_inference() for _, tensor in tensors(batch)):
+        return batch
+    return map_tensors(batch, lambda tensor: tensor.clone() if tensor.is_inference() else tensor)
+
+
+def _filled(inputs: Any) -> None:
+    first = next((tensor for _, tensor in tensors(inputs)), None)
+    if first is not None and first.ndim and not len(first):
+        raise ExampleError(
+            f"batch: it is empty, of shape {tuple(first.shape)}; give at least one sample (two or more show "
+            "whether outputs depend on the input)"
+        )
 
 
 def _forward(model: nn.Module, inputs: Any, seed: int) -> tuple[Recorder, Any, Example, list[torch.Tensor]]:
@@ -326,7 +381,7 @@ def _backward(
         return ()
     try:
         return torch.autograd.grad(chosen.roots, wanted, chosen.cotangents, allow_unused=True)
-    except RuntimeError as error:
+    except Exception as error:
         raise ExampleError(
             f"the backward pass of {type(model).__name__} failed: {in_words(error)}. If a layer overwrites "
             "in place what its gradient needs, or uses reentrant checkpointing, turn that off to check it"

@@ -1,0 +1,75 @@
+"""Units that compute the same and learn the same, in layers of any kind."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import pairwise
+
+from goodinit.records import Finding, LayerSignal
+from goodinit.signals.judging.cures import redrawn
+from goodinit.signals.judging.travel import points
+from goodinit.signals.probing.probe import Probe
+
+__all__ = ["judge_twins", "twins"]
+
+# Equal units agree to rounding. Two independent ones of 64 agree by chance in one layer of a million: second
+# moments spread over a third of themselves, so 2,016 pairs (2e-5)² forward and backward.
+_NEAR = 1e-5
+# In half precision a mean of few values can agree by chance.
+_ENOUGH = 16
+
+
+def judge_twins(probe: Probe, found: Sequence[Finding]) -> tuple[Finding, ...]:
+    """Find layers in which units have equal outputs and equal gradients, so that nothing will part them.
+
+    Weights show equal units where their layout is known; this sees raw parameters in layers
+    that someone wrote, too.
+
+    Args:
+        probe: the measurement.
+        found: what the weights showed, whose layers are not named twice.
+    """
+    named = {name for finding in found if finding.code == "GI110" for name in finding.where}
+    told = named | {name.rpartition(".")[0] for name in named}
+    some = [
+        (layer, count)
+        for layer in points(probe.layers)
+        if layer.name not in told and layer.varying and _precise(layer) and (count := twins(layer)) > 1
+    ]
+    if not some:
+        return ()
+    worst, count = max(some, key=lambda each: each[1] / len(each[0].unit_moments))
+    seen = len(worst.unit_moments)
+    return (
+        Finding(
+            code="GI110",
+            title="Units that start equal",
+            severity="error" if count == seen else "warning",
+            where=tuple(layer.name for layer, _ in some),
+            measure=f"units of '{worst.name}' with the outputs and the gradient of another, of {seen}",
+            effect=float(count),
+            interval=None,
+            expected=(0.0, 0.0),
+            cause=f"{count} of {seen} units of '{worst.name}' put out the same as another unit and receive "
+            "the same gradient, so they stay equal and count as one.",
+            cure=redrawn(probe, [layer.name for layer, _ in some]),
+        ),
+    )
+
+
+def twins(layer: LayerSignal) -> int:
+    """Return how many measured units equal another one in the second moments of output and gradient."""
+    pairs = list(zip(layer.unit_moments, layer.unit_gradients, strict=False))
+    order = sorted(
+        (at for at, (out, back) in enumerate(pairs) if out > 0 and back > 0), key=pairs.__getitem__
+    )
+    equal: set[int] = set()
+    for left, right in pairwise(order):
+        (out, back), (other, again) = pairs[left], pairs[right]
+        if other - out <= _NEAR * other and abs(again - back) <= _NEAR * max(again, back):
+            equal |= {left, right}
+    return len(equal)
+
+
+def _precise(layer: LayerSignal) -> bool:
+    return layer.dtype in ("float32", "float64") or layer.output.count >= _ENOUGH * layer.units
