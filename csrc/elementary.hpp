@@ -19,28 +19,37 @@ GOODINIT_INLINE F horner(const Real (&coefficients)[N], F x) {
 
 // scale * ln(u / 2^down), scale 1 or -2, for positive normal u: u / 2^down = 2^e m, sqrt(1/2) <= m < sqrt(2),
 // e ln 2 + f - s (f - R). Every rounding of the scaled sum is that of the sum, scaled: same bits, fewer steps.
-template <class P, int scale = 1, int down = 0, class F>
-GOODINIT_INLINE F natural_log(F u) {
+// It comes in two steps, for a loop to take each over many values.
+template <class P, int scale = 1, int down = 0>
+struct Logarithm {
   static_assert(scale == 1 || scale == -2);
-  using real = typename P::real;
-  using uint = typename P::uint;
-  const auto shifted = as_unsigned(u) - (P::sqrt_half + (uint{down} << P::mantissa_bits));
-  const F exponent = to_float(as_signed(shifted) >> P::mantissa_bits);
-  const auto fraction = shifted & ((uint{1} << P::mantissa_bits) - 1);
-  F f;
-  if constexpr (scale == 1) {
-    f = as_float(fraction + P::sqrt_half) - real{1};
-  } else {
-    f = real{2} - as_float(fraction + (P::sqrt_half + (uint{1} << P::mantissa_bits)));
+  typename P::F f, s, exponent;
+
+  static GOODINIT_INLINE Logarithm of(typename P::F u) {
+    using real = typename P::real;
+    using uint = typename P::uint;
+    Logarithm out;
+    const auto shifted = as_unsigned(u) - (P::sqrt_half + (uint{down} << P::mantissa_bits));
+    out.exponent = to_float(as_signed(shifted) >> P::mantissa_bits);
+    const auto fraction = shifted & ((uint{1} << P::mantissa_bits) - 1);
+    if constexpr (scale == 1) {
+      out.f = as_float(fraction + P::sqrt_half) - real{1};
+    } else {
+      out.f = real{2} - as_float(fraction + (P::sqrt_half + (uint{1} << P::mantissa_bits)));
+    }
+    out.s = out.f / (out.f + real{2} * scale);
+    return out;
   }
-  const F s = f / (f + real{2} * scale);
-  const F square = s * s;
-  F total = horner<scale>(P::log_series, square) * square;
-  total = (f - total) * s;
-  total = exponent * (P::ln2_low * scale) - total;
-  total = total + f;
-  return total + exponent * (P::ln2_high * scale);
-}
+
+  GOODINIT_INLINE typename P::F value() const {
+    const auto square = s * s;
+    auto total = horner<scale>(P::log_series, square) * square;
+    total = (f - total) * s;
+    total = exponent * (P::ln2_low * scale) - total;
+    total = total + f;
+    return total + exponent * (P::ln2_high * scale);
+  }
+};
 
 // sin x and cos x for |x| <= pi/4.
 template <class P, class F>

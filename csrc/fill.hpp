@@ -8,35 +8,55 @@
 
 namespace goodinit::GOODINIT_ISA {
 
-// The values of a group of blocks in the order of elements. `Blocks` holds as many blocks in lockstep as
-// keep a processor busy with float32; a float64 takes two words and so fills as many registers with half.
+// How many vectors of kHalf blocks are drawn together, 1 KiB of float32: enough to keep a processor busy in every
+// step, few enough that memory keeps up with a row that is written at once.
+inline constexpr int kRow = 512 / kBytes;
+
+// The values of up to kRow vectors of blocks in the order of elements, vector by vector. A float64 takes the words
+// of two draws.
 template <class Law>
-class SingleGroup {
+class SingleRow {
  public:
-  using Real = float;
-  using Blocks = Two<u64>;
-  static constexpr int kBlocks = 2 * kHalf;
   struct Values {
-    f32 part[4];
+    f32 part[2];
   };
   using Shared = Philox::Shared;
 
-  explicit SingleGroup(const Draw& draw) : law_(draw.parameters), philox_(draw.key, 0, draw.stream) {}
+  explicit SingleRow(const Draw& draw) : law_(draw.parameters), philox_(draw.key, 0, draw.stream) {}
 
-  GOODINIT_INLINE Values scattered(Blocks blocks) const { return finish(philox_(blocks)); }
   Shared shared(std::uint32_t high) const { return philox_.shared(high); }
-  GOODINIT_INLINE Values consecutive(Blocks blocks, const Shared& shared) const {
-    return finish(philox_(blocks, shared));
+
+  template <class Each>
+  GOODINIT_INLINE void consecutive(u64 blocks, const Shared& shared, int count, Each each) const {
+    Philox::State states[kRow];
+    philox_.consecutive(blocks, shared, states, states + count);
+    finish(states, count, each);
+  }
+  template <class Each>
+  GOODINIT_INLINE void scattered(const std::uint64_t* blocks, int count, Each each) const {
+    Philox::State states[kRow];
+    philox_.scattered(blocks, states, states + count);
+    finish(states, count, each);
   }
 
  private:
-  GOODINIT_INLINE Values finish(const Words<Blocks>& words) const {
-    Two<f32> even, odd;
-    law_(pack(words.first, words.third), pack(words.second, words.fourth), even, odd);
-    Values out;
-    interleave(even.a, odd.a, out.part[0], out.part[1]);
-    interleave(even.b, odd.b, out.part[2], out.part[3]);
-    return out;
+  template <class Each>
+  GOODINIT_INLINE void finish(const Philox::State* states, int count, Each each) const {
+    typename Law::Draft drafts[kRow];
+    const std::uint64_t keys = philox_.last_key1() << 32 | philox_.last_key0();
+    for (int i = 0; i < count; ++i) {
+      const auto& s = states[i];
+      drafts[i].even = Philox::words(s.p1, s.p0, s.before1, s.before0, keys);
+      drafts[i].odd = pack(s.p1, s.p0);
+    }
+    law_.prepare(drafts, drafts + count);
+    for (int i = 0; i < count; ++i) {
+      f32 even, odd;
+      law_.finish(drafts[i], even, odd);
+      Values out;
+      interleave(even, odd, out.part[0], out.part[1]);
+      each(out);
+    }
   }
 
   Law law_;
@@ -44,11 +64,8 @@ class SingleGroup {
 };
 
 template <class Law>
-class DoubleGroup {
+class DoubleRow {
  public:
-  using Real = double;
-  using Blocks = u64;
-  static constexpr int kBlocks = kHalf;
   struct Values {
     f64 part[4];
   };
@@ -56,25 +73,48 @@ class DoubleGroup {
     Philox::Shared high, low;
   };
 
-  explicit DoubleGroup(const Draw& draw)
+  explicit DoubleRow(const Draw& draw)
       : law_(draw.parameters), high_(draw.key, 0, draw.stream), low_(draw.key, 1, draw.stream) {}
 
-  GOODINIT_INLINE Values scattered(Blocks blocks) const { return finish(high_(blocks), low_(blocks)); }
   Shared shared(std::uint32_t high) const { return {high_.shared(high), low_.shared(high)}; }
-  GOODINIT_INLINE Values consecutive(Blocks blocks, const Shared& shared) const {
-    return finish(high_(blocks, shared.high), low_(blocks, shared.low));
+
+  template <class Each>
+  GOODINIT_INLINE void consecutive(u64 blocks, const Shared& shared, int count, Each each) const {
+    Philox::State high[kRow], low[kRow];
+    high_.consecutive(blocks, shared.high, high, high + count);
+    low_.consecutive(blocks, shared.low, low, low + count);
+    finish(high, low, count, each);
+  }
+  template <class Each>
+  GOODINIT_INLINE void scattered(const std::uint64_t* blocks, int count, Each each) const {
+    Philox::State high[kRow], low[kRow];
+    high_.scattered(blocks, high, high + count);
+    low_.scattered(blocks, low, low + count);
+    finish(high, low, count, each);
   }
 
  private:
-  static GOODINIT_INLINE u64 join(u64 high, u64 low) { return bits<u64>(pack(low, high)); }
-
-  GOODINIT_INLINE Values finish(const Words<Blocks>& high, const Words<Blocks>& low) const {
-    Two<f64> even, odd;
-    law_(Two<u64>{join(high.first, low.first), join(high.third, low.third)},
-         Two<u64>{join(high.second, low.second), join(high.fourth, low.fourth)}, even, odd);
-    Values out;
-    interleave(even.a, odd.a, even.b, odd.b, out.part);
-    return out;
+  template <class Each>
+  GOODINIT_INLINE void finish(const Philox::State* high, const Philox::State* low, int count, Each each) const {
+    typename Law::Draft drafts[2 * kRow];
+    const std::uint64_t key0 = high_.last_key0() << 32 | low_.last_key0();
+    const std::uint64_t key1 = high_.last_key1() << 32 | low_.last_key1();
+    for (int i = 0; i < count; ++i) {
+      const auto &h = high[i], &l = low[i];
+      drafts[2 * i].even = as_longs(Philox::words(l.p1, h.p1, l.before1, h.before1, key0));
+      drafts[2 * i].odd = as_longs(pack(l.p1, h.p1));
+      drafts[2 * i + 1].even = as_longs(Philox::words(l.p0, h.p0, l.before0, h.before0, key1));
+      drafts[2 * i + 1].odd = as_longs(pack(l.p0, h.p0));
+    }
+    law_.prepare(drafts, drafts + 2 * count);
+    for (int i = 0; i < count; ++i) {
+      f64 first, second, third, fourth;
+      law_.finish(drafts[2 * i], first, second);
+      law_.finish(drafts[2 * i + 1], third, fourth);
+      Values out;
+      interleave(first, second, third, fourth, out.part);
+      each(out);
+    }
   }
 
   Law law_;
@@ -140,10 +180,9 @@ GOODINIT_INLINE i32 bfloat16_bits(f32 values) {
 }
 
 template <Type type, class Values, class T>
-GOODINIT_INLINE void store_group(const Values& values, T* to) {
+GOODINIT_INLINE void store_vector(const Values& values, T* to) {
   if constexpr (type == Type::bfloat16) {
     store(to, narrow(bfloat16_bits(values.part[0]), bfloat16_bits(values.part[1])));
-    store(to + kBytes / 2, narrow(bfloat16_bits(values.part[2]), bfloat16_bits(values.part[3])));
   } else {
     for (const auto& part : values.part) {
       constexpr int lanes = sizeof(part) / sizeof(part[0]);
@@ -173,23 +212,23 @@ struct Piece {
   int from, count;  // within the block
 };
 
-template <Type type, class Group>
+template <Type type, class Row>
 class Writer {
  public:
   using T = typename Stored<type>::T;
 
-  Writer(const Draw& draw, std::int64_t stride) : group_(draw), stride_(stride) {}
+  Writer(const Draw& draw, std::int64_t stride) : row_(draw), stride_(stride) {}
   ~Writer() { flush(); }
   Writer(const Writer&) = delete;
   Writer& operator=(const Writer&) = delete;
 
   // Writes `count` elements from global index `index` on.
   void run(std::uint64_t index, std::int64_t count, T* to) {
-    // Whole groups go straight to memory; what is left at the ends is gathered, block by block.
+    // Whole vectors of blocks go straight to memory; what is left at the ends is gathered, block by block.
     while (count > 0) {
       const int from = static_cast<int>(index & 3);
-      if (from == 0 && count >= kGroup) {
-        const std::int64_t done = whole_groups(index >> 2, count / kGroup, to) * kGroup;
+      if (from == 0 && count >= kValues) {
+        const std::int64_t done = whole_vectors(index >> 2, count / kValues, to) * kValues;
         advance(index, count, to, done);
         continue;
       }
@@ -202,8 +241,7 @@ class Writer {
   }
 
  private:
-  using Blocks = typename Group::Blocks;
-  static constexpr int kBlocks = Group::kBlocks, kGroup = 4 * kBlocks;
+  static constexpr int kBlocks = kRow * kHalf, kValues = 4 * kHalf;
 
   void advance(std::uint64_t& index, std::int64_t& count, T*& to, std::int64_t by) const {
     index += static_cast<std::uint64_t>(by);
@@ -211,79 +249,79 @@ class Writer {
     if (count > 0) to += by * stride_;  // behind the last element a stride may lead anywhere
   }
 
-  // Writes groups from `block` on and returns how many: as far as the high word of the blocks stays.
-  std::int64_t whole_groups(std::uint64_t block, std::int64_t groups, T* to) {
-    const std::uint64_t ahead = ((std::uint64_t{1} << 32) - (block & 0xFFFFFFFFu)) / kBlocks;
-    Blocks blocks = places() + block;
+  // Writes vectors of blocks from `block` on and returns how many: as far as the high word of the blocks stays.
+  std::int64_t whole_vectors(std::uint64_t block, std::int64_t count, T* to) {
+    const std::uint64_t ahead = ((std::uint64_t{1} << 32) - (block & 0xFFFFFFFFu)) / kHalf;
+    const Row row = row_;  // known to stay, whatever is written through `to`
+    const std::int64_t stride = stride_;
+    const auto each = [&](const typename Row::Values& values) {
+      if (stride == 1) {
+        store_vector<type>(values, to);
+      } else {
+        T flat[kValues];
+        store_vector<type>(values, flat);
+        for (int i = 0; i < kValues; ++i) store(to + i * stride, flat[i]);
+      }
+      to += kValues * stride;
+    };
+    std::uint64_t lanes[kHalf];
+    for (int lane = 0; lane < kHalf; ++lane) lanes[lane] = (block + place(lane)) & (~std::uint64_t{0} >> 2);
     if (ahead == 0) {
-      put(group_.scattered(blocks), to, stride_);
+      row.scattered(lanes, 1, each);
       return 1;
     }
-    if (static_cast<std::uint64_t>(groups) > ahead) groups = static_cast<std::int64_t>(ahead);
-    const auto shared = group_.shared(static_cast<std::uint32_t>(block >> 32));
-    const Group group = group_;  // known to stay, whatever is written through `to`
-    const std::int64_t stride = stride_;
-    if (stride == 1) {
-      for (std::int64_t n = 0; n < groups; ++n, blocks = blocks + kBlocks, to += kGroup)
-        store_group<type>(group.consecutive(blocks, shared), to);
-    } else {
-      for (std::int64_t n = 0; n < groups; ++n, blocks = blocks + kBlocks, to += kGroup * stride)
-        put(group.consecutive(blocks, shared), to, stride);
+    if (static_cast<std::uint64_t>(count) > ahead) count = static_cast<std::int64_t>(ahead);
+    const auto shared = row.shared(static_cast<std::uint32_t>(block >> 32));
+    u64 blocks = load<u64>(lanes);
+    constexpr int line = 64 / sizeof(T);
+    for (std::int64_t left = count; left > 0; left -= kRow, blocks = blocks + kBlocks) {
+      const int here = static_cast<int>(std::min<std::int64_t>(left, kRow));
+      // A row is written at once, at its end, and would wait there for its memory: it is sent for one row before.
+      const std::int64_t next = std::min<std::int64_t>(left - here, kRow) * kValues;
+      if (stride == 1)
+        for (std::int64_t i = 0; i < next; i += line) __builtin_prefetch(to + here * kValues + i, 1);
+      row.consecutive(blocks, shared, here, each);
     }
-    return groups;
-  }
-
-  static GOODINIT_INLINE void put(const typename Group::Values& values, T* to, std::int64_t stride) {
-    T flat[kGroup];
-    store_group<type>(values, flat);
-    for (int i = 0; i < kGroup; ++i) store(to + i * stride, flat[i]);
+    return count;
   }
 
   void flush() {
     if (pending_ == 0) return;
+    const int vectors = (pending_ + kHalf - 1) / kHalf;
     std::uint64_t lanes[kBlocks];
-    place(lanes);
-    for (auto& lane : lanes) lane = blocks_[lane < static_cast<std::uint64_t>(pending_) ? lane : 0];
-    T flat[kGroup];
-    store_group<type>(group_.scattered(load_blocks(lanes)), flat);
+    for (int i = 0; i < vectors * kHalf; ++i) {
+      const int from = i - i % kHalf + static_cast<int>(place(i % kHalf));
+      lanes[i] = blocks_[from < pending_ ? from : 0];
+    }
+    T flat[4 * kBlocks];
+    T* to = flat;
+    row_.scattered(lanes, vectors, [&](const typename Row::Values& values) {
+      store_vector<type>(values, to);
+      to += kValues;
+    });
     for (int i = 0; i < pending_; ++i)
       for (int j = 0; j < pieces_[i].count; ++j) store(pieces_[i].to + j * stride_, flat[4 * i + pieces_[i].from + j]);
     pending_ = 0;
   }
 
-  // Which of the group's blocks sits in each lane.
-  static void place(std::uint64_t (&lanes)[kBlocks]) {
-    for (int i = 0; i < kBlocks; ++i) {
-      const int lane = i % kHalf, at = in_own_order(type) ? lane : block_at(lane);
-      lanes[i] = static_cast<std::uint64_t>(i - lane + at);
-    }
-  }
-  static Blocks load_blocks(const std::uint64_t (&lanes)[kBlocks]) {
-    if constexpr (kBlocks == kHalf) {
-      return load<u64>(lanes);
-    } else {
-      return {load<u64>(lanes), load<u64>(lanes + kHalf)};
-    }
-  }
-  static Blocks places() {
-    std::uint64_t lanes[kBlocks];
-    place(lanes);
-    return load_blocks(lanes);
+  // Which block of a vector sits in which lane.
+  static constexpr std::uint64_t place(int lane) {
+    return static_cast<std::uint64_t>(in_own_order(type) ? lane : block_at(lane));
   }
 
-  Group group_;
+  Row row_;
   std::int64_t stride_;
   int pending_ = 0;
   std::uint64_t blocks_[kBlocks];
   Piece<T> pieces_[kBlocks];
 };
 
-template <Type type, class Group>
+template <Type type, class Row>
 void fill_range(const Box& box, const Draw& draw, std::int64_t first, std::int64_t last) {
   using T = typename Stored<type>::T;
   const int rank = static_cast<int>(box.size.size());
   const std::int64_t inner = box.size[rank - 1];
-  Writer<type, Group> writer(draw, box.stride[rank - 1]);
+  Writer<type, Row> writer(draw, box.stride[rank - 1]);
   for (std::int64_t position = first; position < last;) {
     const std::int64_t column = position % inner;
     std::int64_t row = position / inner, offset = column * box.stride[rank - 1];
@@ -304,13 +342,13 @@ template <template <class> class Law>
 void fill_typed(const Box& box, const Draw& draw, std::int64_t first, std::int64_t last) {
   switch (box.type) {
     case Type::float32:
-      return fill_range<Type::float32, SingleGroup<Law<Single>>>(box, draw, first, last);
+      return fill_range<Type::float32, SingleRow<Law<Single>>>(box, draw, first, last);
     case Type::float64:
-      return fill_range<Type::float64, DoubleGroup<Law<Double>>>(box, draw, first, last);
+      return fill_range<Type::float64, DoubleRow<Law<Double>>>(box, draw, first, last);
     case Type::bfloat16:
-      return fill_range<Type::bfloat16, SingleGroup<Law<Single>>>(box, draw, first, last);
+      return fill_range<Type::bfloat16, SingleRow<Law<Single>>>(box, draw, first, last);
     case Type::float16:
-      return fill_range<Type::float16, SingleGroup<Law<Single>>>(box, draw, first, last);
+      return fill_range<Type::float16, SingleRow<Law<Single>>>(box, draw, first, last);
   }
 }
 

@@ -2,13 +2,15 @@
 #pragma once
 
 #include "quantile_coefficients.hpp"
-#include "lockstep.hpp"
+#include "vector.hpp"
 
 namespace goodinit::GOODINIT_ISA {
 
 struct Single {
   using real = float;
   using uint = std::uint32_t;
+  using F = f32;
+  using U = u32;
   static constexpr int bits = 32, mantissa_bits = 23, integer_bits = 32;
   static constexpr std::uint32_t sqrt_half = 0x3F3504F3;
   static constexpr float ln2_high = 0.693359375f, ln2_low = -2.1219444005469058277e-4f;
@@ -24,6 +26,8 @@ struct Single {
 struct Double {
   using real = double;
   using uint = std::uint64_t;
+  using F = f64;
+  using U = u64;
   static constexpr int bits = 64, mantissa_bits = 52, integer_bits = 53;
   static constexpr std::uint64_t sqrt_half = 0x3FE6A09E667F3BCD;
   static constexpr double ln2_high = 6.93147180369123816490e-01, ln2_low = 1.90821492927058770002e-10;

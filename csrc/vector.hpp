@@ -53,6 +53,8 @@ GOODINIT_INLINE f64 as_float(u64 x) { return reinterpret_cast<f64>(x); }
 GOODINIT_INLINE u32 as_unsigned(f32 x) { return reinterpret_cast<u32>(x); }
 GOODINIT_INLINE u32 as_unsigned(i32 x) { return reinterpret_cast<u32>(x); }
 GOODINIT_INLINE u64 as_unsigned(f64 x) { return reinterpret_cast<u64>(x); }
+GOODINIT_INLINE u32 as_words(u64 x) { return reinterpret_cast<u32>(x); }
+GOODINIT_INLINE u64 as_longs(u32 x) { return reinterpret_cast<u64>(x); }
 GOODINIT_INLINE u64 as_unsigned(i64 x) { return reinterpret_cast<u64>(x); }
 GOODINIT_INLINE i32 as_signed(u32 x) { return reinterpret_cast<i32>(x); }
 GOODINIT_INLINE i64 as_signed(u64 x) { return reinterpret_cast<i64>(x); }
@@ -65,37 +67,17 @@ GOODINIT_INLINE i64 less(u64 x, u64 y) { return x < y; }
 GOODINIT_INLINE f32 select(i32 mask, f32 yes, f32 no) { return mask ? yes : no; }
 GOODINIT_INLINE f64 select(i64 mask, f64 yes, f64 no) { return mask ? yes : no; }
 
-// Exchanges the lanes of a and b where that of x is negative.
-GOODINIT_INLINE void swap_where_negative(i32 x, f32& a, f32& b) {
-  const f32 c = a;
-#if defined(__AVX512DQ__)
-  const __mmask16 mask = _mm512_movepi32_mask(bits<__m512i>(x));
-  a = bits<f32>(_mm512_mask_blend_ps(mask, bits<__m512>(a), bits<__m512>(b)));
-  b = bits<f32>(_mm512_mask_blend_ps(mask, bits<__m512>(b), bits<__m512>(c)));
-#elif defined(__AVX2__)
-  a = bits<f32>(_mm256_blendv_ps(bits<__m256>(a), bits<__m256>(b), bits<__m256>(x)));
-  b = bits<f32>(_mm256_blendv_ps(bits<__m256>(b), bits<__m256>(c), bits<__m256>(x)));
-#else
-  const u32 differ = (as_unsigned(a) ^ as_unsigned(b)) & as_unsigned(x >> 31);
-  a = as_float(as_unsigned(a) ^ differ);
-  b = as_float(as_unsigned(b) ^ differ);
-  (void)c;
-#endif
+// One value in every lane.
+template <class V, class Scalar>
+GOODINIT_INLINE V all(Scalar value) {
+  return V{} + value;
 }
-GOODINIT_INLINE void swap_where_negative(i64 x, f64& a, f64& b) {
-  const f64 c = a;
-#if defined(__AVX512DQ__)
-  const __mmask8 mask = _mm512_movepi64_mask(bits<__m512i>(x));
-  a = bits<f64>(_mm512_mask_blend_pd(mask, bits<__m512d>(a), bits<__m512d>(b)));
-  b = bits<f64>(_mm512_mask_blend_pd(mask, bits<__m512d>(b), bits<__m512d>(c)));
-#elif defined(__AVX2__)
-  a = bits<f64>(_mm256_blendv_pd(bits<__m256d>(a), bits<__m256d>(b), bits<__m256d>(x)));
-  b = bits<f64>(_mm256_blendv_pd(bits<__m256d>(b), bits<__m256d>(c), bits<__m256d>(x)));
-#else
-  const i64 mask = x < 0;
-  a = mask ? b : a;
-  b = mask ? c : b;
-#endif
+
+// All ones where the leading bit is set.
+GOODINIT_INLINE u32 negative(u32 x) { return as_unsigned(as_signed(x) >> 31); }
+GOODINIT_INLINE u64 negative(u64 x) {
+  const i64 mask = as_signed(x) < 0;
+  return as_unsigned(mask);
 }
 
 template <class V, class Scalar>
@@ -139,6 +121,17 @@ GOODINIT_INLINE u64 high_half(u64 a) {
 #endif
 }
 
+// The same of a vector in memory: where a load can shuffle, it is for nothing.
+GOODINIT_INLINE u64 high_half_of(const u64& a) {
+#if defined(__AVX512F__)
+  return bits<u64>(_mm512_movehdup_ps(_mm512_load_ps(&a)));
+#elif defined(__AVX2__)
+  return bits<u64>(_mm256_movehdup_ps(_mm256_load_ps(reinterpret_cast<const float*>(&a))));
+#else
+  return high_half(a);
+#endif
+}
+
 GOODINIT_INLINE f32 square_root(f32 x) {
 #if defined(__AVX512F__)
   return bits<f32>(_mm512_sqrt_ps(bits<__m512>(x)));
@@ -175,6 +168,11 @@ GOODINIT_INLINE f32 to_float(i32 x) { return __builtin_convertvector(x, f32); }
 GOODINIT_INLINE f32 to_float(u32 x) {
 #if defined(__AVX512F__) || defined(__aarch64__)
   return __builtin_convertvector(x, f32);
+#elif defined(__AVX2__)
+  // 2^23 and 2^39 in the exponent make the low and the high 16 bits the mantissa's last.
+  const __m256i low = _mm256_blend_epi16(bits<__m256i>(x), _mm256_set1_epi32(0x4B000000), 0xAA);
+  const __m256i high = _mm256_blend_epi16(bits<__m256i>(x >> 16), _mm256_set1_epi32(0x53000000), 0xAA);
+  return bits<f32>(high) - (0x1p39f + 0x1p23f) + bits<f32>(low);
 #else
   return to_float(bits<i32>(x >> 16)) * 65536.0f + to_float(bits<i32>(x & 0xFFFFu));
 #endif
@@ -220,9 +218,20 @@ GOODINIT_INLINE u32 pack(u64 even, u64 odd) {
 #if defined(__AVX512F__)
   return bits<u32>(_mm512_mask_shuffle_epi32(bits<__m512i>(even), 0xAAAA, bits<__m512i>(odd), _MM_PERM_CCAA));
 #elif defined(__AVX2__)
-  return bits<u32>(_mm256_blend_epi32(bits<__m256i>(even), _mm256_slli_epi64(bits<__m256i>(odd), 32), 0xAA));
+  return bits<u32>(_mm256_blend_ps(bits<__m256>(even), _mm256_moveldup_ps(bits<__m256>(odd)), 0xAA));
 #else
   return bits<u32>((even & 0xFFFFFFFFu) | (odd << 32));
+#endif
+}
+
+// The high half of each 64-bit lane of `even`, with that of `odd` above it.
+GOODINIT_INLINE u32 pack_high(u64 even, u64 odd) {
+#if defined(__AVX512F__)
+  return bits<u32>(_mm512_mask_shuffle_epi32(bits<__m512i>(odd), 0x5555, bits<__m512i>(even), _MM_PERM_DDBB));
+#elif defined(__AVX2__)
+  return bits<u32>(_mm256_blend_ps(_mm256_movehdup_ps(bits<__m256>(even)), bits<__m256>(odd), 0xAA));
+#else
+  return bits<u32>((even >> 32) | (odd & 0xFFFFFFFF00000000u));
 #endif
 }
 

@@ -169,3 +169,26 @@ def test_weights_that_are_joined_before_they_are_cut_apart_make_a_layer(how: str
     assert "weights that sum 16 inputs" in found["two.weight"].why
     # As a gate, each would put out 1, and the layer 16.
     assert size(Cut(how), inputs) == pytest.approx(1, rel=0.35)
+
+
+class Scan(nn.Module):
+    """A state-space layer written as a loop: what is stacked comes from the weight that reads it, steps ago."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.rate = nn.Parameter(torch.randn(16, 8))
+        self.read = nn.Parameter(torch.randn(16, 8))
+        self.enter, self.leave = nn.Linear(3, 16), nn.Linear(16, 4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x, state, outputs = self.enter(x), x.new_zeros(len(x), 16, 8), []
+        for step in range(x.shape[1]):
+            state = torch.exp(-self.rate.exp()) * state + x[:, step, :, None]
+            outputs.append((state * self.read).sum(-1))
+        out: Tensor = self.leave(torch.stack(outputs, 1).relu())
+        return out
+
+
+def test_a_loop_whose_results_are_stacked_gets_a_complete_plan() -> None:
+    made = goodinit.plan(Scan(), "auto", example=torch.randn(8, 12, 3))
+    assert {row.name for row in made} >= {"read", "enter.weight", "leave.weight"}

@@ -54,29 +54,43 @@ def haar_matrices(
 
 def _orthogonalize_(q: torch.Tensor) -> None:
     """Turn Gaussian matrices (count, m, n ≤ m) into Haar-distributed ones, the last panel first."""
-    columns = q.shape[2]
+    rows, columns = q.shape[1:]
     for first in reversed(range(0, columns, _PANEL)):
         width = min(_PANEL, columns - first)
-        panel, rest = q[:, first:, first : first + width], q[:, first:, first + width :]
-        reflectors = panel.tril(-1)
+        right = q.narrow(1, first, rows - first)
+        panel, rest = right.narrow(2, first, width), right.narrow(2, first + width, columns - first - width)
+        # Lengths in float64: their errors add up over all columns.
+        below = panel.to(torch.float64, copy=True).square_().tril_(-1).sum(1)
         head = panel.diagonal(dim1=1, dim2=2).double()
-        sign = torch.where(head < 0, -1.0, 1.0)
-        below = torch.linalg.vector_norm(reflectors, dim=1, dtype=torch.float64).square_()
-        norm = (below + head * head).sqrt_()
         # A column of zeros, which has a probability of about 1e-10, would divide by zero.
-        head = (head + sign * torch.where(norm == 0, 1.0, norm)).to(q.dtype)
-        reflectors.diagonal(dim1=1, dim2=2).copy_(head)
-        triangle = torch.bmm(reflectors.mT, reflectors).triu_()
-        # In float64, from the rounded reflectors: an error here adds up over all columns.
-        triangle.diagonal(dim1=1, dim2=2).copy_(below.add_(head.double().square_()).div_(2))
-        eye = torch.eye(width, dtype=q.dtype, device="cpu").expand_as(triangle)
-        left = torch.bmm(reflectors, torch.linalg.solve_triangular(triangle, eye, upper=True))
+        head = head.abs().clamp_min_(1e-10).copysign_(head)
+        norm = torch.addcmul(below, head, head).sqrt_().copysign_(head)
+        head = head + norm
+        signs = norm.sign().neg_().to(q.dtype).unsqueeze(1)
         if rest.shape[2]:
-            right = torch.bmm(reflectors[:, width:].mT, rest[:, width:])
-            rest[:, :width].zero_()
-            rest.baddbmm_(left, right, alpha=-1)
-        panel.zero_().diagonal(dim1=1, dim2=2).fill_(1)
-        panel.baddbmm_(left, reflectors[:, :width].mT, alpha=-1).mul_(-sign[:, None].to(q.dtype))
+            _reflect_(panel, rest, head.to(q.dtype), below, signs)
+        else:
+            vectors, scale = (panel / head.unsqueeze(1)).to(q.dtype), (head / norm).to(q.dtype)
+            panel.copy_(torch.linalg.householder_product(vectors, scale)).mul_(signs)
+
+
+def _reflect_(
+    panel: torch.Tensor, rest: torch.Tensor, head: torch.Tensor, below: torch.Tensor, signs: torch.Tensor
+) -> None:
+    """Apply a panel's reflections to the columns right of it, then put H₁ ⋯ Hₙ D's own into the panel."""
+    width = panel.shape[2]
+    # The reflectors are the panel below its diagonal, so only their top needs a copy without what is above.
+    top, low = panel[:, :width].tril(-1), panel[:, width:]
+    top.diagonal(dim1=1, dim2=2).copy_(head)
+    triangle = torch.bmm(top.mT, top).baddbmm_(low.mT, low).triu_()
+    triangle.diagonal(dim1=1, dim2=2).copy_(below.add_(head.double().square_()).div_(2))
+    right = torch.linalg.solve_triangular(triangle, torch.bmm(low.mT, rest[:, width:]), upper=True)
+    rest[:, width:].baddbmm_(low, right, alpha=-1)
+    rest[:, :width] = torch.bmm(top, right.neg_())
+    right = torch.linalg.solve_triangular(triangle, top.mT, upper=True).mul_(-signs)
+    panel[:, width:] = torch.bmm(low, right)
+    panel[:, :width] = torch.bmm(top, right)
+    panel.diagonal(dim1=1, dim2=2).add_(signs[:, 0])
 
 
 @contextmanager

@@ -269,6 +269,8 @@ class Travel:
     def puts_out(self, use: WeightUse) -> float:
         """Return the second moment of a weight's results: the wanted one, unless its values are kept."""
         if use.name not in self._made:
+            # In a recurrence what is asked for on the way may come from this very weight: unit size then.
+            self._made[use.name] = 1.0
             self._made[use.name] = self.wanted(use, use.sink)[0]
             size = kept_size(self.graph, use)
             if math.isfinite(size):
