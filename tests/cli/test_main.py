@@ -136,7 +136,7 @@ def test_the_module_runs_as_a_program_and_only_json_reaches_standard_output(tmp_
         "class Loud(nn.Linear):\n"
         "    def __init__(self):\n"
         "        super().__init__(4, 4)\n"
-        "        nn.init.zeros_(self.weight)\n"
+        "        nn.init.constant_(self.weight, float('nan'))\n"
         "    def forward(self, x):\n"
         "        print('loud while it runs')\n"
         "        return super().forward(x)\n"

@@ -20,7 +20,7 @@ from goodinit.records import Comparison, Interval, Picture
 # Steps to remember over, hidden size, seeds, steps of training.
 _SIZES = {
     "small": ((30,), 8, 3, 100),
-    "default": ((10, 25, 50), 16, 5, 250),
+    "default": ((8, 30), 12, 4, 130),
     "full": ((10, 25, 50, 100, 200), 32, 12, 1000),
 }
 _RATE, _SEQUENCES, _BATCH = 0.01, 1000, 32
