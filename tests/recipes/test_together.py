@@ -172,7 +172,7 @@ def test_weights_that_are_joined_before_they_are_cut_apart_make_a_layer(how: str
 
 
 class Scan(nn.Module):
-    """A state-space layer written as a loop: what is stacked comes from the weight that reads it, steps ago."""
+    """A state-space layer written as a loop: what is stacked was made by the weight that reads it."""
 
     def __init__(self) -> None:
         super().__init__()
