@@ -179,15 +179,17 @@ GOODINIT_INLINE i32 bfloat16_bits(f32 values) {
   return bits<i32>(x + 0x7FFFu + ((x >> 16) & 1)) >> 16;
 }
 
+// `past` the caches: for what is larger than they are, and aligned to 64 bytes.
 template <Type type, class Values, class T>
-GOODINIT_INLINE void store_vector(const Values& values, T* to) {
+GOODINIT_INLINE void store_vector(const Values& values, T* to, bool past = false) {
   if constexpr (type == Type::bfloat16) {
-    store(to, narrow(bfloat16_bits(values.part[0]), bfloat16_bits(values.part[1])));
+    const u32 halves = narrow(bfloat16_bits(values.part[0]), bfloat16_bits(values.part[1]));
+    past ? store_past(to, halves) : store(to, halves);
   } else {
     for (const auto& part : values.part) {
       constexpr int lanes = sizeof(part) / sizeof(part[0]);
       if constexpr (type == Type::float32 || type == Type::float64) {
-        store(to, part);
+        past ? store_past(to, part) : store(to, part);
 #if defined(__AVX512F__)
       } else if constexpr (type == Type::float16) {
         _mm256_storeu_si256(reinterpret_cast<__m256i*>(to), _mm512_cvtps_ph(bits<__m512>(part), 0));
@@ -217,7 +219,8 @@ class Writer {
  public:
   using T = typename Stored<type>::T;
 
-  Writer(const Draw& draw, std::int64_t stride) : row_(draw), stride_(stride) {}
+  // `large`: whether all that is filled is larger than the caches.
+  Writer(const Draw& draw, std::int64_t stride, bool large) : row_(draw), stride_(stride), large_(large) {}
   ~Writer() { flush(); }
   Writer(const Writer&) = delete;
   Writer& operator=(const Writer&) = delete;
@@ -254,9 +257,11 @@ class Writer {
     const std::uint64_t ahead = ((std::uint64_t{1} << 32) - (block & 0xFFFFFFFFu)) / kHalf;
     const Row row = row_;  // known to stay, whatever is written through `to`
     const std::int64_t stride = stride_;
+    // An ordinary store first reads the line that it overwrites.
+    const bool past = large_ && stride == 1 && reinterpret_cast<std::uintptr_t>(to) % 64 == 0;
     const auto each = [&](const typename Row::Values& values) {
       if (stride == 1) {
-        store_vector<type>(values, to);
+        store_vector<type>(values, to, past);
       } else {
         T flat[kValues];
         store_vector<type>(values, flat);
@@ -278,10 +283,11 @@ class Writer {
       const int here = static_cast<int>(std::min<std::int64_t>(left, kRow));
       // A row is written at once, at its end, and would wait there for its memory: it is sent for one row before.
       const std::int64_t next = std::min<std::int64_t>(left - here, kRow) * kValues;
-      if (stride == 1)
+      if (stride == 1 && !past)
         for (std::int64_t i = 0; i < next; i += line) __builtin_prefetch(to + here * kValues + i, 1);
       row.consecutive(blocks, shared, here, each);
     }
+    if (past) fence();
     return count;
   }
 
@@ -311,17 +317,23 @@ class Writer {
 
   Row row_;
   std::int64_t stride_;
+  bool large_;
   int pending_ = 0;
   std::uint64_t blocks_[kBlocks];
   Piece<T> pieces_[kBlocks];
 };
+
+// Bytes from which on stores go past the caches: twice the second cache of today's servers.
+constexpr std::int64_t kLarge = std::int64_t{1} << 22;
 
 template <Type type, class Row>
 void fill_range(const Box& box, const Draw& draw, std::int64_t first, std::int64_t last) {
   using T = typename Stored<type>::T;
   const int rank = static_cast<int>(box.size.size());
   const std::int64_t inner = box.size[rank - 1];
-  Writer<type, Row> writer(draw, box.stride[rank - 1]);
+  std::int64_t all = sizeof(T);
+  for (const std::int64_t size : box.size) all *= size;
+  Writer<type, Row> writer(draw, box.stride[rank - 1], all >= kLarge);
   for (std::int64_t position = first; position < last;) {
     const std::int64_t column = position % inner;
     std::int64_t row = position / inner, offset = column * box.stride[rank - 1];

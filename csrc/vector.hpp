@@ -92,6 +92,24 @@ GOODINIT_INLINE void store(Scalar* to, V value) {
   std::memcpy(to, &value, sizeof value);
 }
 
+// Stores past the caches; `to` must be aligned like the vector. Needs `fence()` before others may read it.
+template <class V, class Scalar>
+GOODINIT_INLINE void store_past(Scalar* to, V value) {
+#if defined(__AVX512F__)
+  if constexpr (sizeof(V) == 64) return _mm512_stream_si512(reinterpret_cast<__m512i*>(to), bits<__m512i>(value));
+#endif
+#if defined(__AVX2__)
+  if constexpr (sizeof(V) == 32) return _mm256_stream_si256(reinterpret_cast<__m256i*>(to), bits<__m256i>(value));
+#endif
+  store(to, value);
+}
+
+GOODINIT_INLINE void fence() {
+#if defined(__x86_64__)
+  _mm_sfence();
+#endif
+}
+
 // The product of the low 32 bits of each 64-bit lane; the high bits may hold anything.
 GOODINIT_INLINE u64 multiply_low(u64 a, u64 b) {
 #if defined(__AVX512F__)

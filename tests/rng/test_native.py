@@ -157,6 +157,25 @@ def test_misaligned_memory_is_filled_and_its_neighbours_stay(name: str) -> None:
             assert not memory[shift + 300 * size :].any()
 
 
+@pytest.mark.parametrize("name", SETS)
+@pytest.mark.parametrize("dtype", ["float32", "float64", "bfloat16"])
+@pytest.mark.parametrize("off", [0, 1, 16])
+def test_what_is_written_past_the_caches_is_what_its_parts_are(name: str, dtype: str, off: int) -> None:
+    # Above 4 MiB, and only where the memory is aligned, whole vectors are streamed.
+    rows, columns = 1100, 2048
+    memory = torch.full((rows * columns + 33,), 7.0, dtype=DTYPES[dtype])
+    whole = memory[off : off + rows * columns].view(rows, columns)
+    with running(name):
+        fill_normal_(whole, 11, 0.0, 1.0)
+        for start in (0, 7, 1092):
+            part = torch.empty(8, columns, dtype=DTYPES[dtype])
+            box = Region((rows, columns), (start, 0), (8, columns))
+            fill_normal_(part, 11, 0.0, 1.0, region=box)
+            assert torch.equal(whole[start : start + 8], part)
+    assert torch.equal(memory[:off], torch.full((off,), 7.0, dtype=DTYPES[dtype]))
+    assert bool((memory[off + rows * columns :] == 7).all())
+
+
 def test_nothing_and_one_element_are_fine() -> None:
     for shape in ((0,), (3, 0), (0, 2**40), ()):
         for name in (*SETS, None):
