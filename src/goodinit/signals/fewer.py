@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from contextlib import ExitStack
 from dataclasses import replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -19,10 +19,11 @@ _NUMBERS = 1 << 23
 _FEWEST = 4
 
 
-class Share(tuple[int, int]):
-    """(inputs taken, inputs of the batch)."""
+class Share(NamedTuple):
+    """How many inputs were taken, and of how many."""
 
-    __slots__ = ()
+    taken: int
+    of: int
 
     def noise(self, q: Tensor) -> float:
         """Return the variance of log mean second moment that taking some of the inputs adds.
@@ -30,12 +31,11 @@ class Share(tuple[int, int]):
         The variance of a mean of n of N values, (1 − n/N) Var[q]/n, over the squared mean. Inputs are
         taken evenly over their sizes, so that it is an upper bound where size is what tells them apart.
         """
-        taken, of = self
-        if taken == of or q.ndim == 0 or q.shape[0] % taken:
+        if self.taken == self.of or q.ndim == 0 or q.shape[0] % self.taken:
             return 0.0
-        means = q.detach().reshape(taken, -1).mean(1)
+        means = q.detach().reshape(self.taken, -1).mean(1)
         mean = float(means.mean())
-        return (1 - taken / of) * float(means.var()) / taken / mean**2 if mean > 0 else 0.0
+        return (1 - self.taken / self.of) * float(means.var()) / self.taken / mean**2 if mean > 0 else 0.0
 
 
 def fewer(model: nn.Module, example: Example) -> tuple[Example, Share] | None:
@@ -56,7 +56,7 @@ def fewer(model: nn.Module, example: Example) -> tuple[Example, Share] | None:
         return None
     chosen = _evenly(example, count, taken)
     args, kwargs = map_tensors((example.args, example.kwargs), lambda t: t[chosen.to(t.device)])
-    return replace(example, args=args, kwargs=kwargs), Share((taken, count))
+    return replace(example, args=args, kwargs=kwargs), Share(taken, count)
 
 
 def _inputs(example: Example) -> int:

@@ -214,7 +214,7 @@ def _within_reach(model: nn.Module, example: Example, seed: int) -> Iterator[tup
         found = fewer(model, example)
     if found is not None:
         yield found
-    yield example, Share((1, 1))
+    yield example, Share(1, 1)
 
 
 def _finished(met: list[_Met], ends: list[Tensor], share: Share) -> dict[tuple[str, int], Expectation]:
