@@ -6,22 +6,26 @@ kernels' groups, the carry into the block number's high word, the end of the add
 between the elements of a strided tensor must stay as it was. Cases come in groups of 64 that share
 law, parameters, key, stream and dtype, so that the reference draws all their blocks in one call.
 
-``python benchmarks/kernel_agreement.py [cases] [seconds]`` goes on where the last run ended, for as many
-seconds (600 by default), until so many cases (a million) are done; figures so far are in
+``python benchmarks/kernel_agreement.py [cases] [seconds] [--triton]`` goes on where the last run ended, for
+as many seconds (600 by default), until so many cases (a million) are done; figures so far are in
 ``results/kernel_agreement.json``, written every half minute, so that a run that is cut off loses no more
-than that. Kernels that were built anew begin anew.
+than that. Kernels that were built anew begin anew. With ``--triton`` the cases go through the GPU's kernel
+in Triton's interpreter (about 10 ms each) and to ``results/kernel_agreement_triton.json``.
 """
 
 from __future__ import annotations
 
+import argparse
 import hashlib
 import json
 import math
+import os
 import random
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -31,13 +35,23 @@ import numpy as np
 import torch
 from _machine import RESULTS, save
 
-from goodinit.rng import ALGORITHM, Region, fill_normal_, fill_truncated_normal_, fill_uniform_, native
+from goodinit.rng import (
+    ALGORITHM,
+    Region,
+    fill_normal_,
+    fill_truncated_normal_,
+    fill_uniform_,
+    gpu,
+    native,
+    writing,
+)
 from goodinit.rng.elementary import DOUBLE, SINGLE
 from goodinit.rng.laws import normal_blocks, uniform_blocks
 from goodinit.rng.truncated import truncated_blocks
 
 GROUP = 64
 KEEP_EVERY = 30.0  # seconds
+TRITON = "triton interpreter"
 
 FILLS = {"uniform": fill_uniform_, "normal": fill_normal_, "truncated_normal": fill_truncated_normal_}
 DTYPES = (torch.float32, torch.float64, torch.bfloat16, torch.float16)
@@ -159,15 +173,44 @@ def values(case: Case, name: str | None) -> torch.Tensor:
         return case.run()
 
 
-def main(cases: int, seconds: float, keep: Callable[[dict[str, Any]], Any]) -> dict[str, Any]:
-    """Run groups until so many cases or seconds are done; each group has a seed of its own."""
-    from goodinit import _kernels
+@contextmanager
+def only(kernel: str) -> Iterator[None]:
+    """Send fills to one kernel, and nowhere else."""
+    interpreted = kernel == TRITON
+    with (
+        mock.patch.object(native, "instruction_set", return_value=None if interpreted else kernel),
+        mock.patch.object(gpu, "can_write", return_value=interpreted),
+        mock.patch.object(writing, "_box_values", side_effect=AssertionError("the reference ran")),
+    ):
+        yield
 
-    names = _kernels.instruction_sets()
-    build = hashlib.blake2b(Path(_kernels.__file__).read_bytes(), digest_size=8).hexdigest()
-    about = {"algorithm": ALGORITHM, "instruction_sets": names, "kernels": build}
+
+def about_kernels(triton: bool) -> dict[str, Any]:
+    """What is compared: the kernels' names, and a digest of what they are made of."""
+    if triton:
+        import triton as interpreter
+
+        os.environ["TRITON_INTERPRET"] = "1"  # read where a kernel is imported
+        from goodinit.rng import gpu_arithmetic, gpu_kernel
+
+        modules, names = (gpu_arithmetic, gpu_kernel, gpu), [TRITON]
+        made_of = b"".join(Path(module.__file__ or "").read_bytes() for module in modules)
+        made_of += interpreter.__version__.encode()
+    else:
+        from goodinit import _kernels
+
+        names, made_of = _kernels.instruction_sets(), Path(_kernels.__file__).read_bytes()
+    digest = hashlib.blake2b(made_of, digest_size=8).hexdigest()
+    return {"algorithm": ALGORITHM, "instruction_sets": names, "kernels": digest}
+
+
+def main(
+    cases: int, seconds: float, keep: Callable[[dict[str, Any]], Any], kept: Path, triton: bool = False
+) -> dict[str, Any]:
+    """Run groups until so many cases or seconds are done; each group has a seed of its own."""
+    about = about_kernels(triton)
+    names = about["instruction_sets"]
     done: dict[str, Any] = {"cases": 0, "elements": 0, "cpu_seconds": 0.0, "differ": {}, "by_law": {}}
-    kept = RESULTS / "kernel_agreement.json"
     if kept.is_file():
         before = json.loads(kept.read_text(encoding="utf-8"))["figures"]
         if {key: before.get(key) for key in about} == about:
@@ -187,7 +230,7 @@ def main(cases: int, seconds: float, keep: Callable[[dict[str, Any]], Any]) -> d
         laws[f"{group[0].law} {str(group[0].dtype).removeprefix('torch.')}"] += len(group)
         expected = references(group)
         for name in names:
-            with mock.patch.object(native, "instruction_set", return_value=name):
+            with only(name):
                 wrong = [c for c, e in zip(group, expected, strict=True) if not torch.equal(c.run(), e)]
             differ[name] += len(wrong)
             for case in wrong:
@@ -202,11 +245,21 @@ def main(cases: int, seconds: float, keep: Callable[[dict[str, Any]], Any]) -> d
 
 if __name__ == "__main__":
     torch.set_num_threads(1)
-    wanted = int(float(sys.argv[1])) if len(sys.argv) > 1 else 1_000_000
-    limit = float(sys.argv[2]) if len(sys.argv) > 2 else 600.0
-    outcome = main(wanted, limit, lambda figures: save("kernel_agreement", figures))
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("cases", nargs="?", type=float, default=1e6)
+    parser.add_argument("seconds", nargs="?", type=float, default=600.0)
+    parser.add_argument("--triton", action="store_true", help="the GPU's kernel in Triton's interpreter")
+    given = parser.parse_args()
+    result = "kernel_agreement_triton" if given.triton else "kernel_agreement"
+    outcome = main(
+        int(given.cases),
+        given.seconds,
+        lambda figures: save(result, figures),
+        RESULTS / f"{result}.json",
+        given.triton,
+    )
     print(json.dumps(outcome, indent=1))
-    if outcome["cases"] < wanted:
-        print(f"{outcome['cases']:,} of {wanted:,} cases so far: run it again to go on")
-    save("kernel_agreement", outcome)
+    if outcome["cases"] < given.cases:
+        print(f"{outcome['cases']:,} of {int(given.cases):,} cases so far: run it again to go on")
+    save(result, outcome)
     sys.exit(any(outcome["differ"].values()))

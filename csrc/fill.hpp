@@ -324,15 +324,15 @@ class Writer {
 };
 
 // Bytes from which on stores go past the caches: twice the second cache of today's servers.
-constexpr std::int64_t kLarge = std::int64_t{1} << 22;
+constexpr std::uint64_t kLarge = std::uint64_t{1} << 22;
 
 template <Type type, class Row>
 void fill_range(const Box& box, const Draw& draw, std::int64_t first, std::int64_t last) {
   using T = typename Stored<type>::T;
   const int rank = static_cast<int>(box.size.size());
   const std::int64_t inner = box.size[rank - 1];
-  std::int64_t all = sizeof(T);
-  for (const std::int64_t size : box.size) all *= size;
+  std::uint64_t all = sizeof(T);  // may overflow, where elements overlap
+  for (const std::int64_t size : box.size) all *= static_cast<std::uint64_t>(size);
   Writer<type, Row> writer(draw, box.stride[rank - 1], all >= kLarge);
   for (std::int64_t position = first; position < last;) {
     const std::int64_t column = position % inner;

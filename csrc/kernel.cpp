@@ -1,4 +1,5 @@
 // One instruction set's kernels: compiled once for each, with -DGOODINIT_ISA=<name>.
+#include <climits>
 #include <type_traits>
 
 #include "fill.hpp"
@@ -48,6 +49,9 @@ class PlainArithmetic {
 }  // namespace
 
 void fill(const Box& box, const Draw& draw, std::int64_t first, std::int64_t last) {
+#if defined(GOODINIT_PLANTED_FAULT)  // for tools/with_kernels.py, which must see it found
+  if (volatile int most = INT_MAX; draw.key == 0xFA017) most = most + 1;
+#endif
   const PlainArithmetic plain;
   switch (draw.law) {
     case Law::uniform:

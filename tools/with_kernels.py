@@ -1,7 +1,7 @@
 """Run pytest with another build of the kernels: ``python tools/with_kernels.py BUILD PYTEST_ARGUMENTS``.
 
-Where AddressSanitizer is loaded, each instruction set must first be seen to write to forbidden memory: a
-build without its instruments would pass every test.
+Where the sanitizers are loaded, each instruction set must first be seen to stop at a planted fault of either
+kind: a build without its instruments would pass every test.
 """
 
 from __future__ import annotations
@@ -18,18 +18,38 @@ import torch
 
 import goodinit
 
+PLANTED_KEY = 0xFA017  # csrc/kernel.cpp: a sanitized kernel overflows an int with it
 
-def is_watched(kernels: ModuleType, name: str) -> bool:
-    """Whether an instruction set that writes to poisoned memory ends its process."""
+
+def stops(kernels: ModuleType, name: str, key: int, poison: bool, message: str) -> bool:
+    """Whether a fill by one instruction set ends its process with such a message."""
+    reader, writer = os.pipe()
     child = os.fork()
     if child == 0:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 2)  # the report is expected
+        os.dup2(writer, 2)
         tensor = torch.zeros(1000)
-        # Inside the tensor: its ends are tried by a system call, which the sanitizer watches by other means.
-        ctypes.CDLL(None).__asan_poison_memory_region(ctypes.c_void_p(tensor.data_ptr() + 2000), 8)
-        kernels.fill_whole(tensor.data_ptr(), 0, 1000, 1, 0.0, 1.0, 0.0, 5, 0, name, 1)
+        if poison:
+            # Inside the tensor: its ends are tried by a system call, which is watched by other means.
+            ctypes.CDLL(None).__asan_poison_memory_region(ctypes.c_void_p(tensor.data_ptr() + 2000), 8)
+        kernels.fill_whole(tensor.data_ptr(), 0, 1000, 1, 0.0, 1.0, 0.0, key, 0, name, 1)
         os._exit(0)
-    return os.waitpid(child, 0)[1] != 0
+    os.close(writer)
+    with os.fdopen(reader, errors="replace") as report:
+        said = report.read()
+    return os.waitpid(child, 0)[1] != 0 and message in said
+
+
+def blind_spots(kernels: ModuleType) -> list[str]:
+    """The instruction sets in which a planted fault goes unseen, or which end without one, and how."""
+    found = []
+    for name in kernels.instruction_sets():
+        if stops(kernels, name, 5, False, ""):
+            found.append(f"{name} stops without a fault")
+        if not stops(kernels, name, 5, True, "use-after-poison"):
+            found.append(f"AddressSanitizer does not see what {name} writes")
+        if not stops(kernels, name, PLANTED_KEY, False, "signed integer overflow"):
+            found.append(f"UBSan does not see what {name} adds")
+    return found
 
 
 def main(build: str, arguments: list[str]) -> int:
@@ -44,11 +64,10 @@ def main(build: str, arguments: list[str]) -> int:
     setattr(goodinit, "_kernels", module)  # noqa: B010  (an attribute that the package does not declare)
     print(f"kernels: {path}")
     if hasattr(ctypes.CDLL(None), "__asan_poison_memory_region"):
-        blind = [name for name in module.instruction_sets() if not is_watched(module, name)]
-        if blind:
-            print(f"AddressSanitizer does not see what {', '.join(blind)} write(s)")
+        if blind := blind_spots(module):
+            print("\n".join(blind))
             return 1
-        print(f"AddressSanitizer stops {', '.join(module.instruction_sets())} at a planted fault")
+        print(f"AddressSanitizer and UBSan stop {', '.join(module.instruction_sets())} at planted faults")
     return int(pytest.main(arguments))
 
 

@@ -18,7 +18,7 @@ _ALL = ("sigmoid", "tanh", "ReLU")
 _SIZES = {
     "small": (("sigmoid", "ReLU"), (8,), 3, 500, (0.1,)),
     "default": (_ALL, (1, 2, 4, 8, 16), 6, 500, (0.03, 0.1, 0.3)),
-    "full": (_ALL, (1, 2, 4, 8, 16, 32), 24, 1500, (0.01, 0.03, 0.1, 0.3, 1.0)),
+    "full": (_ALL, (1, 2, 4, 8, 16, 32), 12, 1000, (0.01, 0.03, 0.1, 0.3)),
 }
 _WIDTH = 32
 _ACTIVATIONS: dict[str, Layer] = {"sigmoid": nn.Sigmoid, "tanh": nn.Tanh, "ReLU": nn.ReLU}

@@ -16,7 +16,7 @@ from goodinit.lab.training import reweighted
 from goodinit.records import Fact, MonitorStep, Picture
 
 # Hidden layers, seeds, steps, measured every so many.
-_SIZES = {"small": (4, 3, 60, 20), "default": (8, 6, 600, 30), "full": (12, 24, 3000, 60)}
+_SIZES = {"small": (4, 3, 60, 20), "default": (8, 6, 600, 30), "full": (12, 12, 2000, 50)}
 _WIDTH, _BATCH, _RATE = 32, 32, 0.1
 _NORMS = {"no norm": None, "batch norm": nn.BatchNorm1d}
 _LAW = "Xavier normal"

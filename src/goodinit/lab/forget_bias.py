@@ -21,7 +21,7 @@ from goodinit.records import Comparison, Interval, Picture
 _SIZES = {
     "small": ((30,), 8, 3, 100),
     "default": ((8, 30), 12, 4, 130),
-    "full": ((10, 25, 50, 100, 200), 32, 12, 1000),
+    "full": ((8, 30, 60), 16, 8, 300),
 }
 _RATE, _SEQUENCES, _BATCH = 0.01, 1000, 32
 _CHRONO = "chrono"

@@ -20,7 +20,7 @@ from goodinit.records import Fact, Picture
 _SIZES = {
     "small": (14, 6, 2, 40, (0.01,)),
     "default": (20, 8, 4, 250, (0.01,)),
-    "full": (30, 8, 8, 600, (0.003, 0.01, 0.03)),
+    "full": (30, 8, 8, 400, (0.003, 0.01)),
 }
 _LAWS: dict[str, Initializer] = {"Xavier": XavierNormal(), "He": KaimingNormal("relu")}
 _BATCH, _DRAWS, _CHANCE = 32, 5, 0.1

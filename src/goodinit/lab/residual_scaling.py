@@ -22,7 +22,7 @@ from goodinit.records import Fact, Line, Picture
 _SIZES = {
     "small": (8, 48, 4, (8,), 2, 500, (0.03,)),
     "default": (32, 128, 10, (2, 8, 24), 5, 500, (0.001, 0.003, 0.01, 0.03)),
-    "full": (64, 256, 40, (2, 8, 32, 64), 16, 1500, (0.0003, 0.001, 0.003, 0.01, 0.03, 0.1)),
+    "full": (64, 256, 40, (2, 8, 32, 64), 12, 600, (0.0003, 0.001, 0.003, 0.01, 0.03)),
 }
 _WIDTH, _BATCH = 24, 32
 _PLAIN, _SCALED, _ZERO = "unscaled", "scaled by 1/√L", "branches end in 0"
