@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from itertools import pairwise
 
@@ -81,6 +82,18 @@ def test_equal_units_with_different_gradients_grow_apart_and_are_no_twins() -> N
     seen = probe(model, torch.randn(16, 16)).layers[0]
     assert max(seen.unit_moments) == pytest.approx(min(seen.unit_moments), rel=1e-6)
     assert twins(seen) == 0
+
+
+def test_mirrored_units_are_no_twins_though_their_outputs_agree() -> None:
+    torch.manual_seed(0)
+    layer = probe(nn.Linear(8, 64), torch.randn(16, 8)).layers[0]
+    halves = tuple(float(at % 32 + 1) for at in range(64))
+    # A pair's gradients within some millionths, as in 2 of 200 networks of 100 layers.
+    by_chance = (*(float(at + 1) for at in range(63)), 32.0 * (1 + 4e-6))
+    mirrored = dataclasses.replace(layer, unit_moments=halves, unit_gradients=by_chance)
+    assert twins(mirrored) == 0
+    rounded = (*by_chance[:63], 32.0 * (1 + 1e-7))
+    assert twins(dataclasses.replace(mirrored, unit_gradients=rounded)) == 2
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
