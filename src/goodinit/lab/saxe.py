@@ -20,7 +20,7 @@ from goodinit.records import Line, Picture
 _SIZES = {
     "small": (12, (2, 4, 8), 4, 120),
     "default": (16, (2, 4, 8, 16, 32, 64), 8, 300),
-    "full": (32, (2, 4, 8, 16, 32, 64, 100), 20, 1000),
+    "full": (24, (2, 4, 8, 16, 32, 64, 100), 12, 400),
 }
 _LAWS: dict[str, Initializer] = {"orthogonal": Orthogonal(), "Gaussian": LecunNormal()}
 _STRENGTHS = (0.5, 1.0, 2.0, 3.0)  # singular values of the map to be learnt; one output for each
