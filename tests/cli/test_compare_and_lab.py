@@ -40,6 +40,38 @@ def test_plans_are_compared_on_a_file_and_the_outcome_is_written(
     assert found.conclusions[0] in (tmp_path / "found.html").read_text()
 
 
+def test_a_file_may_hold_a_tensor_for_each_argument(run: Any, tmp_path: Path) -> None:
+    (tmp_path / "two.py").write_text(
+        "from torch import nn\n\n\n"
+        "class Two(nn.Module):\n"
+        "    def __init__(self):\n"
+        "        super().__init__()\n"
+        "        self.a, self.b = nn.Linear(3, 1), nn.Linear(2, 1)\n\n"
+        "    def forward(self, left, right):\n"
+        "        return self.a(left) + self.b(right)\n"
+    )
+    draws = torch.Generator().manual_seed(0)
+    parts = {
+        name: torch.randn(40, size, generator=draws) for name, size in (("right", 2), ("left", 3), ("y", 1))
+    }
+    save_file(parts, tmp_path / "two.safetensors")
+    outcome = run("compare", "two.py:Two", "-d", "two.safetensors", *SHORT, "-p", "torch", "--json")
+    assert outcome.code == 0, outcome.err
+    save_file({name: parts[name] for name in ("left", "y")}, tmp_path / "two.safetensors")
+    outcome = run("compare", "two.py:Two", "-d", "two.safetensors", *SHORT)
+    assert outcome.code == 2
+    assert "a tensor for each argument, and y" in outcome.err
+    save_file({"left": parts["left"]}, tmp_path / "two.safetensors")
+    assert "must hold the targets y" in run("compare", "two.py:Two", "-d", "two.safetensors", *SHORT).err
+
+
+def test_the_decay_of_matrices_alone_is_an_option(run: Any, points: str) -> None:
+    command = ("compare", "models.py:mlp", "-d", points, "--loss", "mse", *SHORT, "-p", "torch", "--json")
+    told = json.loads(run(*command, "--weight-decay", "0.1", "--decay", "matrices").out)
+    assert "weight_decay=0.1 (not of" in told["settings"]["optimizer"]
+    assert "give both" in run(*command, "--decay", "matrices").err
+
+
 def test_json_alone_is_printed_and_equals_a_second_run(run: Any, points: str) -> None:
     texts = [
         run("compare", "models.py:mlp", "-d", points, "--loss", "mse", *SHORT, "--json").out for _ in "ab"

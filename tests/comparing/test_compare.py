@@ -62,6 +62,13 @@ class Pair(nn.Module):
         return self.a(x), x
 
 
+class Spoiling(Pair):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:  # type: ignore[override]
+        h = self.a(x).exp()
+        h += 1
+        return h
+
+
 class Two(Pair):
     def forward(self, x: torch.Tensor, z: torch.Tensor) -> torch.Tensor:  # type: ignore[override]
         out: torch.Tensor = self.a(x + z)
@@ -69,6 +76,7 @@ class Two(Pair):
 
 
 X, Y = data()
+SHARED = build()
 BAD: list[tuple[dict[str, Any], type[GoodinitError], str]] = [
     ({"seeds": 0}, ArgumentError, "seeds must be at least 1, found 0"),
     ({"seeds": []}, ArgumentError, "seeds"),
@@ -87,6 +95,18 @@ BAD: list[tuple[dict[str, Any], type[GoodinitError], str]] = [
     ({"optimizer": "adam", "momentum": 0.9}, ArgumentError, "use betas"),
     ({"nesterov": True}, ArgumentError, "nesterov needs a momentum"),
     ({"weight_decay": -1.0}, ArgumentError, "weight_decay"),
+    ({"decay": "matrices"}, ArgumentError, "there is none: give both"),
+    ({"decay": "biases", "weight_decay": 0.1}, UnknownNameError, "none of all, matrices"),
+    ({"decay": 0.1, "weight_decay": 0.1}, WrongTypeError, "decay must be .* found float"),
+    ({"decay": lambda name: True, "weight_decay": 0.1}, ArgumentError, "yes or no .* raises TypeError"),
+    ({"weight_decay": "0.1"}, WrongTypeError, "weight_decay must be a number, found str"),
+    ({"momentum": None}, WrongTypeError, "momentum must be a number, found NoneType"),
+    ({"betas": 0.9}, ArgumentError, "betas must be two numbers"),
+    ({"betas": (0.9, "a")}, WrongTypeError, r"betas\[1\] must be a number"),
+    ({"schedule": lambda step: "a"}, ArgumentError, "schedule must give a number .* raises ValueError"),
+    ({"metric": lambda out, y: 1.0, "higher_is_better": "no"}, WrongTypeError, "must be True or False"),
+    ({"plans": None}, WrongTypeError, "names of recipes, found NoneType"),
+    ({"build": lambda: SHARED}, ModelSourceError, "a new model at each call, found .* 0.weight"),
     ({"optimizer": "adam", "betas": (0.9, 1.0)}, ArgumentError, "betas"),
     ({"optimizer": "adam", "eps": 0.0}, ArgumentError, "eps"),
     ({"loss": "msee"}, UnknownNameError, "did you mean 'mse'"),
@@ -114,8 +134,9 @@ BAD: list[tuple[dict[str, Any], type[GoodinitError], str]] = [
     ({"build": no_module}, ModelSourceError, "found int"),
     ({"build": failing}, ModelSourceError, "no such weights"),
     ({"build": nn.Tanh}, GoodinitError, "no trainable parameter"),
+    ({"build": Spoiling}, ArgumentError, "the gradient of loss 'mse' cannot be computed: RuntimeError"),
     ({"build": Pair}, ExampleError, "one tensor, found tuple: let build"),
-    ({"build": Two}, ExampleError, "argument: 'z'. It is given one tensor; let build"),
+    ({"build": Two}, ExampleError, r"its only argument \(several are .* argument: 'z'"),
     ({"build": lambda: nn.Linear(3, 1)}, GoodinitError, "shape"),
     ({"data": (X[:-1], Y)}, ArgumentError, "29 inputs and 30 targets"),
     ({"data": (X / 0, Y)}, ArgumentError, "NaN or infinite"),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,33 +14,13 @@ from torch import nn
 from goodinit.comparing import compare
 from goodinit.comparing.batches import batches
 from goodinit.comparing.engines.compiled import building, pointwise
-from goodinit.comparing.engines.step import NotStackable
 from goodinit.comparing.members import built
 from goodinit.errors import ArgumentError
 from goodinit.plans.build import plan
 from goodinit.records.comparisons import Comparison
 
 Pair = tuple[torch.Tensor, torch.Tensor]
-ENGINES = ("sequential", "stacked", "compiled")
-
-
-def have_compiler() -> bool:
-    try:
-        building.compiler()
-    except NotStackable:
-        return False
-    return True
-
-
-needs_compiler = pytest.mark.skipif(not have_compiler(), reason="no C++ compiler")
-
-
-@pytest.fixture(autouse=True, scope="module")
-def cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """Compile into a folder of the session's own."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
-        yield
+needs_compiler = pytest.mark.usefixtures("compiler")
 
 
 def numbers(*shape: int, seed: int = 0) -> torch.Tensor:
@@ -156,7 +136,6 @@ RULES: dict[str, tuple[dict[str, Any], Callable[..., torch.optim.Optimizer], Cal
 
 
 @pytest.mark.parametrize("rule", RULES)
-@pytest.mark.parametrize("engine", [*ENGINES[:2], pytest.param("compiled", marks=needs_compiler)])
 def test_a_member_ends_where_a_plain_loop_with_torchs_optimizer_does(engine: str, rule: str) -> None:
     options, make, factor = RULES[rule]
     made = compare(
@@ -172,7 +151,7 @@ def test_a_member_ends_where_a_plain_loop_with_torchs_optimizer_does(engine: str
 
 
 @pytest.mark.parametrize("name", MODELS)
-@pytest.mark.parametrize("engine", ["stacked", pytest.param("compiled", marks=needs_compiler)])
+@pytest.mark.parametrize("engine", ["stacked", "compiled"], indirect=True)
 def test_members_trained_together_end_as_those_trained_one_after_another(engine: str, name: str) -> None:
     build, data = MODELS[name]
     one, other = (
@@ -242,35 +221,6 @@ class Counting(Branching):
         self.calls += 1
         out: torch.Tensor = self.b(self.a(x) * self.calls)
         return out
-
-
-@pytest.mark.parametrize(
-    ("build", "reason"),
-    [(Branching, "depend on values"), (Counting, "not do the same twice")],
-)
-def test_what_cannot_be_stacked_is_trained_in_turn_and_the_reason_is_told(
-    build: type[nn.Module], reason: str
-) -> None:
-    made = compare(build, ["torch"], regression(), seeds=2, steps=3, lr=0.1)
-    assert made.notes[0].startswith("engine: sequential")
-    assert any(reason in note for note in made.notes), made.notes
-    with pytest.raises(ArgumentError, match=reason):
-        compare(build, ["torch"], regression(), seeds=2, steps=3, lr=0.1, engine="stacked")
-
-
-def test_convolutions_are_stacked_only_where_that_is_asked_for() -> None:
-    def build() -> nn.Module:
-        return nn.Sequential(nn.Conv2d(2, 2, 3), nn.ReLU(), nn.Flatten(), nn.Linear(32, 3))
-
-    notes = {
-        engine: compare(
-            build, ["torch"], images(), seeds=2, steps=2, lr=0.1, loss="cross_entropy", engine=engine
-        ).notes
-        for engine in ("auto", "stacked")
-    }
-    assert notes["auto"][0].startswith("engine: sequential")
-    assert "Conv2d train faster one after another" in notes["auto"][1]
-    assert notes["stacked"][0] == "engine: stacked"
 
 
 class Preparing(Branching):

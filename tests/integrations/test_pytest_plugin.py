@@ -8,6 +8,12 @@ import sys
 
 import pytest
 
+# Before pytester, which forgets what a test run imports: nothing of these may be loaded a second time.
+import torch._dynamo  # noqa: F401
+
+import goodinit.report
+import goodinit.signals  # noqa: F401
+
 pytest_plugins = ("pytester",)
 
 NAME = "goodinit.integrations.pytest_plugin"
@@ -62,6 +68,23 @@ def test_allowed_codes_are_no_failure_and_others_are(pytester: pytest.Pytester) 
         "    assert_healthy(build(0.5), batch, allow=['GI999'])\n",
     )
     outcome.assert_outcomes(passed=1, failed=1)
+
+
+def test_one_allowed_code_may_be_a_string_and_what_is_no_code_is_an_error(pytester: pytest.Pytester) -> None:
+    outcome = run(
+        pytester,
+        "from torch import nn\n"
+        "def table():\n"
+        "    table = nn.Embedding(9, 8, padding_idx=0)\n"
+        "    nn.init.normal_(table.weight)\n"
+        "    return nn.Sequential(table, nn.Linear(8, 2))\n"
+        "def test_string(assert_healthy):\n"
+        "    assert not assert_healthy(table(), allow='GI118').healthy\n"
+        "def test_title(assert_healthy):\n"
+        "    assert_healthy(table(), allow=['GI118', 'Padding row not zero'])\n",
+    )
+    outcome.assert_outcomes(passed=1, failed=1)
+    outcome.stdout.fnmatch_lines(["*ArgumentError: allow: *'GI106', got 'Padding row not zero'*"])
 
 
 def test_reports_made_in_a_failing_test_are_shown(pytester: pytest.Pytester) -> None:

@@ -16,21 +16,6 @@ from goodinit.initializers import Constant, LooksLinear
 from goodinit.plans import plan
 
 
-class Highway(nn.Module):
-    def __init__(self, width: int = 64, depth: int = 10) -> None:
-        super().__init__()
-        self.first = nn.Linear(16, width)
-        self.gates = nn.ModuleList(nn.Linear(width, width) for _ in range(depth))
-        self.maps = nn.ModuleList(nn.Linear(width, width) for _ in range(depth))
-
-    def forward(self, x: Tensor) -> Tensor:
-        x = self.first(x)
-        for gate, layer in zip(self.gates, self.maps, strict=True):
-            open_ = torch.sigmoid(gate(x))
-            x = open_ * torch.relu(layer(x)) + (1 - open_) * x
-        return x
-
-
 class Recurrent(nn.Module):
     """An LSTM written by hand."""
 
@@ -105,7 +90,7 @@ def second_moments(model: nn.Module, seed: int) -> list[float]:
     return [moment for moment in found if moment != 0.0]  # a first state is zero
 
 
-@pytest.mark.parametrize("build", [Highway, Recurrent, Joined, Dense, Maxout])
+@pytest.mark.parametrize("build", [Recurrent, Joined, Dense, Maxout])
 def test_signals_behind_products_sums_and_joins_keep_their_size(build: Callable[[], nn.Module]) -> None:
     model = build()
     made = plan(model, "auto", example=torch.zeros(4, 16))

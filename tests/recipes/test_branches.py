@@ -161,3 +161,46 @@ def test_a_sum_of_results_counts_each_of_them() -> None:
     model = Skips()
     made = goodinit.plan(model, "auto", example=torch.zeros(2, WIDTH))
     assert made["mix.weight"].std == pytest.approx((4 * WIDTH) ** -0.5)
+
+
+class _Fading(nn.Module):
+    """x ← b·(a·x + c·u): what a stream keeps is less than all, again and again."""
+
+    def __init__(self, width: int, depth: int, factors: tuple[float, float, float]) -> None:
+        super().__init__()
+        self.first, self.last = nn.Linear(width, width), nn.Linear(width, width)
+        self.blocks = nn.ModuleList(
+            nn.Sequential(nn.LayerNorm(width), nn.Linear(width, width), nn.SiLU(), nn.Linear(width, width))
+            for _ in range(depth)
+        )
+        self.factors = factors
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.first(x)
+        a, b, c = self.factors
+        for block in self.blocks:
+            x = (a * x + c * block(x)) * b
+        return self.last(x)
+
+
+@pytest.mark.parametrize("depth", [3, 20])
+@pytest.mark.parametrize(
+    "factors",
+    [(1.0, 0.5**0.5, 1.0), (0.7, 1.31306, 0.3), (0.9, 1.0, 0.1)],
+    ids=["wavenet", "edm2", "average"],
+)
+def test_branches_make_up_for_constants_that_shrink_the_stream(
+    factors: tuple[float, float, float], depth: int
+) -> None:
+    torch.manual_seed(0)
+    model, x, seen = _Fading(64, depth, factors), torch.randn(256, 64), []
+    made = plan(model, example=x)
+    hook = model.last.register_forward_hook(lambda *call: seen.append(float(call[1][0].square().mean())))
+    for seed in range(3):
+        made.apply_(model, seed=seed)
+        with torch.no_grad():
+            model(x)
+    hook.remove()
+    # Of a twentieth for each of 20 branches, a stream that is halved each time keeps a fifteenth.
+    assert all(0.5 < moment < 1.6 for moment in seen), seen
+    assert depth == 3 or "shrinks" in made["blocks.2.3.weight"].why

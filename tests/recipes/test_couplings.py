@@ -94,3 +94,29 @@ def test_signals_keep_their_size_where_two_networks_make_scale_and_shift(
     with torch.no_grad():
         # At unit outputs 12 couplings make it 30 to 10⁵, or infinite.
         assert 0.5 < float(model(x).square().mean()) < 3
+
+
+class _Gated(nn.Module):
+    """A gated unit beside a linear map of one number, as in a temporal fusion transformer."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.lift, self.both = (
+            nn.ModuleList(nn.Linear(1, width) for _ in range(3)),
+            nn.Linear(width, 2 * width),
+        )
+        self.units = nn.ModuleList(nn.Linear(width, 2 * width) for _ in range(3))
+
+    def forward(self, x: Tensor) -> Tensor:
+        rows = []
+        for at, (lift, unit) in enumerate(zip(self.lift, self.units, strict=True)):
+            y = lift(x[:, at : at + 1])
+            a, b = unit(torch.tanh(self.both(y).chunk(2, -1)[0])).chunk(2, -1)
+            rows.append(y + a * torch.sigmoid(b))
+        return torch.stack(rows).sum(0)
+
+
+def test_a_gated_unit_that_is_added_to_a_weights_result_is_no_coupling() -> None:
+    plan = goodinit.plan(_Gated(16), example=torch.randn(4, 3))
+    assert not any("coupling" in row.why for row in plan)
+    assert plan["lift.1.weight"].std == pytest.approx(1.0)

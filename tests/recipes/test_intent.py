@@ -11,7 +11,7 @@ from goodinit.errors import ArgumentError, UncoveredError
 from goodinit.initializers import Constant, Keep, Normal
 from goodinit.plans import initialize, plan
 from goodinit.recipes import RECIPES
-from goodinit.recipes.intent import one_value
+from goodinit.recipes.intent import one_value, structure
 
 
 class Block(nn.Module):
@@ -186,3 +186,72 @@ def test_a_name_that_only_looks_like_a_hook_is_no_hook() -> None:
 def test_a_slope_that_prelu_was_made_with_stays() -> None:
     assert plan(nn.PReLU(init=0.1))["weight"].initializer == Constant(0.1)
     assert plan(nn.PReLU())["weight"].initializer == Constant(0.25)
+
+
+STRUCTURES = {
+    "identity": torch.eye(3).flatten(),
+    "large identity": torch.eye(300).flatten(),
+    "one-hot": torch.tensor([0.0, 1.0, 0.0]),
+    "filter": torch.tensor([[1.0, 2.0, 1.0], [2.0, 4.0, 2.0], [1.0, 2.0, 1.0]]) / 16,
+    "copies": torch.arange(1.0, 9.0).log().repeat(16, 1),
+    "range": torch.arange(4.0),
+    "spread": torch.linspace(3, 6, 9),
+    "powers": 2.0 ** -torch.arange(16),
+}
+
+
+@pytest.mark.parametrize("numbers", STRUCTURES.values(), ids=STRUCTURES)
+def test_numbers_that_no_law_draws_stay(numbers: torch.Tensor) -> None:
+    layer = nn.Linear(7, numbers.numel())
+    flat = numbers.flatten()
+    with torch.no_grad():
+        layer.bias.copy_(flat)
+    model = nn.Sequential(layer, nn.Linear(numbers.numel(), 2))
+    made = initialize(model)
+    assert made["0.bias"].initializer == Keep()
+    assert "author set it" in made["0.bias"].why
+    assert torch.equal(layer.bias, flat)
+    assert made["1.bias"].initializer == Constant(0.0)
+    assert structure(numbers.to(torch.bfloat16)) is not None or numbers.numel() < 10
+
+
+@pytest.mark.parametrize(
+    "dtype", [torch.float32, torch.float64, torch.bfloat16, torch.float16, torch.float8_e4m3fn]
+)
+def test_drawn_numbers_are_no_structure(dtype: torch.dtype) -> None:
+    # No numbers of a law repeat, lie in order or are evenly spaced so by chance: below 1e-6 for each.
+    torch.manual_seed(0)
+    for count in (2, 3, 4, 8, 9, 12, 64, 5000, 70_000):
+        for drawn in (torch.randn(count), torch.rand(count) - 0.5, 1e-3 * torch.randn(count)):
+            assert structure(drawn.to(dtype)) is None
+
+
+def test_weights_that_goodinit_drew_are_no_structure() -> None:
+    mirrored = nn.Sequential(*(layer for _ in range(60) for layer in (nn.Linear(64, 64), nn.ReLU())))
+    first = initialize(mirrored, example=torch.zeros(2, 64), seed=0)
+    again = plan(mirrored, example=torch.zeros(2, 64))
+    assert [row.initializer for row in again] == [row.initializer for row in first]
+
+
+class Turned(nn.Module):
+    """A transformation of the input that is made of it and begins as the identity, as in PointNet."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.last = nn.Linear(6, 32), nn.Linear(32, 36)
+        self.head = nn.Linear(6, 8)
+        nn.init.zeros_(self.last.weight)
+        with torch.no_grad():
+            self.last.bias.copy_(torch.eye(6).flatten())
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        made = self.last(torch.relu(self.first(x.mean(1)))).view(-1, 6, 6)
+        return self.head(x @ made)
+
+
+def test_a_transformation_that_begins_as_the_identity_still_does() -> None:
+    model, x = Turned(), torch.randn(64, 10, 6)
+    initialize(model, example=x, seed=0)
+    with torch.no_grad():
+        assert torch.equal(model(x), model.head(x))
+        assert 0.3 < float(model(x).square().mean()) < 3

@@ -155,3 +155,20 @@ def test_an_empty_report_renders() -> None:
 def test_other_things_are_refused_by_name() -> None:
     with pytest.raises(WrongTypeError, match=r"expected one of Report, .*; got dict"):
         to_text({})
+
+
+def test_a_name_cannot_write_to_the_terminal() -> None:
+    name = "a\x1b[31m\x07b\x9b2J\x7f"
+    text = to_text(report(finding(where=(name,)), depth=3))
+    named = dataclasses.replace(report(depth=1), layers=(layer(0, name),))
+    for shown in (text, to_text(named), to_text(report().against(report(finding(where=(name,))).baseline()))):
+        assert "␛[31m" in shown
+        assert all(char == "\n" or char.isprintable() for char in shown)
+
+
+def test_one_weight_layer_learns_and_nothing_is_zero_percent() -> None:
+    single = dataclasses.replace(layer(0, "only"), parametric=True, varying=0.0)
+    text = to_text(dataclasses.replace(report(depth=1), layers=(single,), effective_depth=1.0))
+    assert "effectively 1 of 1 weight layer learns" in text
+    assert " 0% " in text
+    assert "0e+00" not in text

@@ -9,7 +9,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from goodinit.signals.judging.depth import noise, trend
+from goodinit.signals.judging.depth import effect, noise, trend
 from goodinit.signals.judging.units import expected_dead
 from goodinit.theory import finite_width_fluctuation
 
@@ -98,3 +98,22 @@ def test_the_noise_is_that_of_relu_networks_in_theory(units: list[int]) -> None:
     assert noise(units).std ** 2 != pytest.approx(
         math.log1p(finite_width_fluctuation("tanh", units) ** 2), rel=0.1
     )
+
+
+def test_what_keeps_its_size_is_no_finding_at_any_depth() -> None:
+    """Chance makes a second moment fall by e^(−v/2); one that does not fall has not grown.
+
+    Without that, residual networks of 200 blocks of 8 units and orthogonal ones of 500 layers of 16
+    were said to explode, or to vanish by a factor of one.
+    """
+    generator = torch.Generator().manual_seed(0)
+    waver = torch.randn(500, generator=generator, dtype=torch.float64) * 0.3
+    for depth, units in ((40, 4), (500, 16), (500, 4)):
+        steady = waver[:depth].exp().tolist()
+        assert noise([units] * (depth - 1), steady).high >= 0.0
+        assert effect(steady, [units] * (depth - 1), 1.0) is None
+        assert effect([1.0] * depth, [units] * (depth - 1), 1.0) is None
+        grows = [value * 3.0**at for at, value in enumerate(steady)]
+        found = effect(grows, [units] * (depth - 1), 1.0)
+        assert found is not None
+        assert found.size > 0

@@ -122,3 +122,16 @@ def test_float16_may_have_lost_the_gradient_that_is_zero() -> None:
     finding = next(finding for finding in report.findings if finding.code == "GI117")
     assert "float16" in finding.cause
     assert "GradScaler" in finding.cure
+
+
+@pytest.mark.parametrize("std", [1e-4, 1e-6])
+def test_gradients_that_rounding_ends_are_said_to_fade(std: float) -> None:
+    torch.manual_seed(0)
+    model = nn.Sequential(*(part for _ in range(14) for part in (nn.Linear(16, 16), nn.Sigmoid())))
+    for layer in model[::2]:
+        nn.init.normal_(layer.weight, std=std)
+    finding = found(model, torch.randn(8, 16))["GI117"]
+    assert finding.where[0] == "0.weight"
+    assert "faded to the smallest numbers of float32" in finding.cause
+    masked = found(Branched(16, 0.0), torch.randn(8, 16))["GI117"]
+    assert "faded" not in masked.cause

@@ -31,6 +31,7 @@ _ON_THE_COMMAND_LINE: dict[type[GoodinitError], str] = {
     UncoveredError: "on the command line: --override 'NAME=Normal(std=0.02)', or --override NAME=keep",
     ExampleError: (
         "on the command line: --example 64x3x32x32, or --example FILE.safetensors; for check, --batch instead"
+        "; for compare, --data FILE.safetensors with a tensor for each argument, and y"
     ),
     PlanMismatchError: "on the command line: goodinit plan MODEL --out plan.json",
 }

@@ -25,7 +25,8 @@ __all__ = ["compare"]
 
 _DATA = (
     "What to train on: the name of a data set, such as s4, digits or adding, or a .safetensors file with "
-    "the tensors x and y, one row for each example."
+    "the tensors x and y, one row for each example; in place of x there may be one for each argument of "
+    "the model, by its name."
 )
 
 
@@ -63,6 +64,9 @@ _DATA = (
 @click.option("--optimizer", default="sgd", show_default=True, metavar="NAME", help="sgd, adam or adamw.")
 @click.option("--momentum", type=float, default=0.0, show_default=True, metavar="X", help="Of sgd.")
 @click.option("--weight-decay", type=float, default=0.0, show_default=True, metavar="X")
+@click.option(
+    "--decay", default="all", show_default=True, metavar="NAME", help="What that applies to: all or matrices."
+)
 @click.option("--schedule", metavar="NAME", help="constant, linear, cosine, warmup or warmup_cosine.")
 @click.option("--batch-size", type=int, default=32, show_default=True, metavar="N")
 @click.option("--loss", metavar="NAME", help="Instead of the data's own: mse, cross_entropy and others.")
@@ -89,6 +93,7 @@ def compare(
     optimizer: str,
     momentum: float,
     weight_decay: float,
+    decay: str,
     schedule: str | None,
     batch_size: int,
     loss: str | None,
@@ -120,6 +125,7 @@ def compare(
             optimizer=optimizer,
             momentum=momentum,
             weight_decay=weight_decay,
+            decay=decay,
             schedule=schedule,
             batch_size=batch_size,
             loss=loss,
@@ -159,7 +165,7 @@ def _plans(texts: Sequence[str]) -> dict[str, Plan | str]:
 
 
 def _data(text: str) -> Any:
-    """A data set's name as it is, or the tensors x and y of a file."""
+    """A data set's name as it is, or inputs and targets from a file."""
     if not text.endswith(".safetensors"):
         return text
     from safetensors import SafetensorError
@@ -171,11 +177,13 @@ def _data(text: str) -> Any:
         raise CheckpointError(f"--data {text}: there is no such file") from error
     except (OSError, SafetensorError) as error:
         raise CheckpointError(f"--data {text}: cannot be read: {error}") from error
-    if set(found) != {"x", "y"}:
+    targets = found.pop("y", None)
+    if targets is None or not found:
         raise CheckpointError(
-            f"--data {text}: must hold the tensors x and y, found {', '.join(sorted(found))}"
+            f"--data {text}: must hold the targets y, and x or one tensor for each argument of the model, "
+            f"found {', '.join(sorted([*found, *(['y'] if targets is not None else [])])) or 'nothing'}"
         )
-    return found["x"], found["y"]
+    return found["x"] if set(found) == {"x"} else found, targets
 
 
 @contextlib.contextmanager

@@ -4,18 +4,30 @@ from __future__ import annotations
 
 import math
 import operator
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import torch
 from torch import nn
+from torch.utils._pytree import tree_map
 
-from goodinit.errors import ArgumentError, GoodinitError, WrongTypeError
+from goodinit.comparing.inputs import Batch, Inputs, rows
+from goodinit.comparing.optimizers import Optimizer
+from goodinit.errors import ArgumentError, GoodinitError, UnknownNameError, WrongTypeError
 from goodinit.plans import Plan
 from goodinit.plans.build import plan
 
-__all__ = ["for_model", "read_evaluations", "read_integer", "read_plans", "read_rates", "read_seeds"]
+__all__ = [
+    "for_model",
+    "read_decay",
+    "read_evaluations",
+    "read_integer",
+    "read_plans",
+    "read_rates",
+    "read_seeds",
+]
 
 #: Examples on which recipes that trace a model run it.
 EXAMPLES = 16
@@ -77,9 +89,7 @@ def read_evaluations(evaluations: int | Sequence[int], steps: int) -> tuple[int,
     return tuple(sorted({0, *asked, steps}))
 
 
-def read_plans(
-    plans: Mapping[str, Any] | Sequence[str], model: nn.Module, inputs: torch.Tensor
-) -> dict[str, Plan]:
+def read_plans(plans: Mapping[str, Any] | Sequence[str], model: nn.Module, inputs: Inputs) -> dict[str, Plan]:
     """Return a plan for every label; recipes are planned on the model with a few of the inputs.
 
     Raises:
@@ -91,6 +101,10 @@ def read_plans(
         raise WrongTypeError(
             f"plans must be {{label: plan}} or names of recipes, found one {type(plans).__name__}"
         )
+    if not isinstance(plans, Iterable):
+        raise WrongTypeError(
+            f"plans must be {{label: plan}} or names of recipes, found {type(plans).__name__}"
+        )
     if not isinstance(plans, Mapping):
         names = list(plans)
         if not all(isinstance(name, str) for name in names):
@@ -99,27 +113,52 @@ def read_plans(
         plans = dict(zip(names, names, strict=True))
     if not plans:
         raise ArgumentError("plans must hold at least one plan, found none")
-    made = {}
+    made, example = {}, rows(inputs, slice(EXAMPLES))
     for label, given in plans.items():
         if not isinstance(label, str):
             raise WrongTypeError(f"labels of plans must be strings, found {label!r}")
         try:
-            made[label] = given if isinstance(given, Plan) else plan(model, given, example=inputs[:EXAMPLES])
+            made[label] = given if isinstance(given, Plan) else plan(model, given, example=example)
         except GoodinitError as error:
             raise type(error)(f"plan {label!r}: {error}") from error
     return made
 
 
-def for_model(model: nn.Module, pair: tuple[torch.Tensor, torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
+def read_decay(
+    decay: str | Callable[[str, nn.Parameter], bool], rule: Optimizer, model: nn.Module
+) -> Optimizer:
+    """Return the optimizer with the names of the parameters to which its weight decay does not apply."""
+    if decay == "all":
+        return rule
+    if isinstance(decay, str) and decay != "matrices":
+        raise UnknownNameError(f"decay={decay!r} is none of all, matrices, and no function")
+    if not isinstance(decay, str) and not callable(decay):
+        raise WrongTypeError(
+            "decay must be 'all', 'matrices' or a function of (name, parameter), "
+            f"found {type(decay).__name__}"
+        )
+    if not rule.weight_decay:
+        raise ArgumentError("decay says what weight_decay applies to, and there is none: give both")
+    applies = decay if callable(decay) else lambda _, parameter: parameter.dim() >= 2
+    try:
+        spared = tuple(name for name, each in model.named_parameters() if not applies(name, each))
+    except Exception as error:
+        raise ArgumentError(
+            f"decay must say yes or no for (name, parameter); it raises {type(error).__name__}: {error}"
+        ) from error
+    return replace(rule, spared=spared)
+
+
+def for_model(model: nn.Module, pair: Batch) -> Batch:
     """Return inputs and targets on the model's device, floats in its own type."""
     first = next((parameter for parameter in model.parameters() if parameter.is_floating_point()), None)
     if first is None:
         return pair
-    inputs, targets = (
-        tensor.to(first.device, first.dtype if tensor.is_floating_point() else tensor.dtype)
-        for tensor in pair
+    device, dtype = first.device, first.dtype
+    found: Batch = tree_map(
+        lambda tensor: tensor.to(device, dtype if tensor.is_floating_point() else tensor.dtype), pair
     )
-    return inputs, targets
+    return found
 
 
 def _listed(value: Any) -> Any:

@@ -131,7 +131,7 @@ def advancing(training: Training, members: Sequence[Member], model: nn.Module) -
     ready = prepared(training)
     seeds = list(dict.fromkeys(member.seed for member in members))
     rows = torch.tensor([seeds.index(member.seed) for member in members])
-    unique = batches(seeds, len(training.train[0]), training.batch_size)
+    unique = batches(seeds, len(training.train[1]), training.batch_size)
 
     def order(first: int, last: int) -> torch.Tensor:
         return unique(first, last)[rows]

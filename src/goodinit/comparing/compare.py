@@ -13,12 +13,14 @@ from torch import nn
 
 from goodinit.comparing.arguments import (
     for_model,
+    read_decay,
     read_evaluations,
     read_integer,
     read_plans,
     read_rates,
     read_seeds,
 )
+from goodinit.comparing.inputs import rows
 from goodinit.comparing.members import Member, built
 from goodinit.comparing.objectives import make_loss, make_metric
 from goodinit.comparing.optimizers import make_optimizer
@@ -44,6 +46,7 @@ def compare(
     momentum: float = 0.0,
     nesterov: bool = False,
     weight_decay: float = 0.0,
+    decay: str | Callable[[str, nn.Parameter], bool] = "all",
     betas: tuple[float, float] = (0.9, 0.999),
     eps: float = 1e-8,
     schedule: str | Callable[[int], float] | None = None,
@@ -64,11 +67,13 @@ def compare(
     model are trained together where torch allows it; `Comparison.notes` says how they were trained and why.
 
     Args:
-        build: a function without arguments that returns a new model, which maps a tensor
-            (examples, ...) to a tensor (examples, ...).
+        build: a function without arguments that returns a new model, which maps inputs to a tensor
+            (examples, ...).
         plans: {label: a plan, a recipe or a recipe's name}, or the names alone.
         data: a `Data` of `goodinit.comparing.datasets`, the name of one, (inputs, targets) or a
             map-style `torch.utils.data.Dataset`; the last two are split 70/30 into training and test set.
+            Inputs are a tensor (examples, ...), a tuple for ``model(*inputs)`` or a dict for
+            ``model(**inputs)``.
         steps: of the optimizer, for every member.
         lr: a learning rate, or several: each plan is then also judged at its best.
         seeds: how many (0, 1, …), or which; each draws the weights and the batches.
@@ -76,6 +81,8 @@ def compare(
         momentum: of sgd; `nesterov` likewise.
         nesterov: Nesterov's momentum.
         weight_decay: as in `torch.optim`: part of the gradient; apart from it in adamw.
+        decay: which parameters that applies to: ``"all"``, ``"matrices"`` (those with two dimensions or
+            more, so no biases and no gains of norms), or a function of (name, parameter) -> bool.
         betas: of adam and adamw; `eps` likewise.
         eps: added to the root of the second moment.
         schedule: ``"constant"``, ``"linear"``, ``"cosine"``, ``"warmup"``, ``"warmup_cosine"``, or a
@@ -132,9 +139,10 @@ def compare(
         raise ArgumentError("higher_is_better is the direction of metric, and there is none: give both")
     measure = make_metric(judged, False if metric is None and callable(judged) else higher_is_better)
     model = built(build, numbers[0])
+    rule = read_decay(decay, rule, model)
     train = for_model(model, (given.train_x, given.train_y))
     size = read_integer("batch_size", batch_size, 1)
-    check_model(built(build, numbers[0]), train[0][:size])
+    check_model(built(build, numbers[0]), model, rows(train[0], slice(size)))
     training = Training(
         build=build,
         plans=read_plans(plans, model, train[0]),
@@ -156,7 +164,7 @@ def compare(
     words = {
         "optimizer": rule.words(),
         "schedule": schedule if isinstance(schedule, str) else "constant" if schedule is None else "own",
-        "batch_size": str(min(training.batch_size, len(train[0]))),
+        "batch_size": str(min(training.batch_size, len(train[1]))),
         "loss": objective.name,
         "steps": str(asked),
         "lr": ", ".join(f"{rate:g}" for rate in rates),

@@ -8,19 +8,22 @@ from functools import partial
 
 import torch
 from torch import nn
-from torch.func import functional_call, vmap
+from torch.func import vmap
 from torch.fx import GraphModule
 
 from goodinit.comparing.engines.sequential import loaded
 from goodinit.comparing.engines.step import plain_kernels, refuse_random, traced
+from goodinit.comparing.inputs import Batch, Inputs, blocks, called, leaves, rebuilt
 from goodinit.comparing.members import Layout, State
 from goodinit.comparing.objectives import Objective
 from goodinit.comparing.streams import begin, borrowed
 
-__all__ = ["Scores", "evaluate"]
+__all__ = ["Scores", "Shapes", "evaluate"]
 
 #: Examples times members in one forward pass; bounds the memory of activations.
 BLOCK = 2**16
+
+Shapes = tuple[tuple[int, ...], ...]
 
 
 @dataclass(frozen=True)
@@ -39,12 +42,12 @@ def evaluate(
     state: State,
     loss: Objective,
     metric: Objective,
-    train: tuple[torch.Tensor, torch.Tensor],
-    test: tuple[torch.Tensor, torch.Tensor],
+    train: Batch,
+    test: Batch,
     *,
     keys: Sequence[int],
     together: bool,
-    known: dict[tuple[int, ...], GraphModule],
+    known: dict[Shapes, GraphModule],
 ) -> Scores:
     """Return the scores of all members, in evaluation mode.
 
@@ -77,46 +80,47 @@ def evaluate(
 
 
 def _together(
-    known: dict[tuple[int, ...], GraphModule],
+    known: dict[Shapes, GraphModule],
     model: nn.Module,
     layout: Layout,
     state: State,
-    inputs: torch.Tensor,
+    inputs: Inputs,
 ) -> torch.Tensor:
-    rows = max(1, BLOCK // len(state[0]))
     members = state[: len(layout.trained) + len(layout.kept)]
 
     def forward(*tensors: torch.Tensor) -> torch.Tensor:
-        output: torch.Tensor = functional_call(model, layout.named(tensors), (tensors[-1],))
+        x = rebuilt(inputs, tensors[len(members) :])
+        output: torch.Tensor = called(model, x, layout.named(tensors))
         return output
 
-    def all_members(block: torch.Tensor) -> torch.Tensor:
-        places = (*(0 for _ in members), None)
-        shape = tuple(block.shape)
+    def all_members(block: Sequence[torch.Tensor]) -> torch.Tensor:
+        places = (*(0 for _ in members), *(None for _ in block))
+        shape = tuple(tuple(tensor.shape) for tensor in block)
         try:
             forward_pass = known.get(shape, forward)
-            found: torch.Tensor = vmap(forward_pass, in_dims=places)(*members, block)
+            found: torch.Tensor = vmap(forward_pass, in_dims=places)(*members, *block)
         except RuntimeError:
             if shape in known:
                 raise
             # Layers that torch runs as one operation, such as LSTMs, come apart when they are traced.
-            graph = traced(forward, [*(tensor[0] for tensor in members), block])
+            graph = traced(forward, [*(tensor[0] for tensor in members), *block])
             known[shape] = refuse_random(graph, "is evaluated")
-            found = vmap(known[shape], in_dims=places)(*members, block)
+            found = vmap(known[shape], in_dims=places)(*members, *block)
         return found
 
     with plain_kernels():
-        return torch.cat([all_members(block) for block in inputs.split(rows)], 1)
+        size = max(1, BLOCK // len(state[0]))
+        return torch.cat([all_members([*leaves(block).values()]) for block in blocks(inputs, size)], 1)
 
 
 def _in_turn(
-    keys: Sequence[int], model: nn.Module, layout: Layout, state: State, inputs: torch.Tensor
+    keys: Sequence[int], model: nn.Module, layout: Layout, state: State, inputs: Inputs
 ) -> Sequence[torch.Tensor]:
     outputs = []
     for index, key in enumerate(keys):
         begin(key)
         loaded(model, layout, [tensor[index] for tensor in state])
-        outputs.append(torch.cat([model(block) for block in inputs.split(BLOCK)]))
+        outputs.append(torch.cat([called(model, block) for block in blocks(inputs, BLOCK)]))
     return outputs
 
 
@@ -127,7 +131,9 @@ def _each(
     if isinstance(outputs, torch.Tensor) and not objective.own:
         together: torch.Tensor = vmap(objective, in_dims=(0, None))(outputs, targets)
         return together.double()
-    return torch.tensor([float(objective(output, targets)) for output in outputs], dtype=torch.float64)
+    # The user's own may write into what it is given.
+    each = [float(objective(output.clone(), targets.clone())) for output in outputs]
+    return torch.tensor(each, dtype=torch.float64)
 
 
 def _constant(output: torch.Tensor) -> bool:

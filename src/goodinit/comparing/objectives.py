@@ -132,6 +132,8 @@ def make_metric(metric: str | Function, higher_is_better: bool | None = None) ->
         return found
     if callable(metric) and higher_is_better is None:
         raise ArgumentError("higher_is_better must be True or False for a metric of your own, found None")
+    if higher_is_better not in (None, True, False):
+        raise WrongTypeError(f"higher_is_better must be True or False, found {higher_is_better!r}")
     return _make("metric", metric, METRICS, bool(higher_is_better))
 
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from numbers import Real
 
 import torch
 
-from goodinit.errors import ArgumentError, UnknownNameError, did_you_mean
+from goodinit.errors import ArgumentError, UnknownNameError, WrongTypeError, did_you_mean
 
 __all__ = ["OPTIMIZERS", "Optimizer", "make_optimizer"]
 
@@ -20,7 +21,9 @@ class Optimizer:
     """What one step does to a parameter; plain numbers, so that it travels between processes.
 
     Attributes:
-        name: one of `OPTIMIZERS`; the other fields mean what they mean in `torch.optim`.
+        name: one of `OPTIMIZERS`.
+        spared: names of the parameters to which weight decay does not apply; the other fields mean what
+            they mean in `torch.optim`.
     """
 
     name: str
@@ -29,6 +32,7 @@ class Optimizer:
     weight_decay: float = 0.0
     betas: tuple[float, float] = (0.9, 0.999)
     eps: float = 1e-8
+    spared: tuple[str, ...] = ()
 
     @property
     def slots(self) -> tuple[str, ...]:
@@ -51,6 +55,7 @@ class Optimizer:
 
     def update(
         self,
+        name: str,
         parameter: torch.Tensor,
         gradient: torch.Tensor,
         slots: Sequence[torch.Tensor],
@@ -60,7 +65,8 @@ class Optimizer:
 
         Source: torch.optim's documented algorithms; Kingma and Ba (2015); Loshchilov and Hutter (2019).
         """
-        if self.weight_decay and self.name != "adamw":
+        decayed = self.weight_decay and name not in self.spared
+        if decayed and self.name != "adamw":
             gradient = gradient + self.weight_decay * parameter
         if self.name == "sgd":
             kept = [self.momentum * slots[0] + gradient] if slots else []
@@ -68,24 +74,27 @@ class Optimizer:
                 gradient = gradient + self.momentum * kept[0] if self.nesterov else kept[0]
             return parameter - scalars[0] * gradient, kept
         size, root, decay = scalars
-        if self.weight_decay and self.name == "adamw":
+        if decayed and self.name == "adamw":
             parameter = parameter * decay
         mean = slots[0] + (1 - self.betas[0]) * (gradient - slots[0])
         square = self.betas[1] * slots[1] + (1 - self.betas[1]) * (gradient * gradient)
         return parameter - size * (mean / (square.sqrt() / root + self.eps)), [mean, square]
 
-    def of_torch(self, parameters: Sequence[torch.nn.Parameter], lr: float) -> torch.optim.Optimizer:
-        """Return torch's own optimizer with the same settings."""
+    def of_torch(self, parameters: Mapping[str, torch.nn.Parameter], lr: float) -> torch.optim.Optimizer:
+        """Return torch's own optimizer with the same settings, for parameters by name."""
+        split: dict[float, list[torch.nn.Parameter]] = {}
+        for name, parameter in parameters.items():
+            split.setdefault(0.0 if name in self.spared else self.weight_decay, []).append(parameter)
+        groups = [{"params": each, "weight_decay": decay} for decay, each in split.items()]
         if self.name == "sgd":
-            return torch.optim.SGD(
-                parameters, lr, self.momentum, weight_decay=self.weight_decay, nesterov=self.nesterov
-            )
+            return torch.optim.SGD(groups, lr, self.momentum, nesterov=self.nesterov)
         kind = torch.optim.Adam if self.name == "adam" else torch.optim.AdamW
-        return kind(parameters, lr, self.betas, self.eps, self.weight_decay)
+        return kind(groups, lr, self.betas, self.eps)
 
     def words(self) -> str:
         """Return the settings in words."""
-        decay = f", weight_decay={self.weight_decay:g}" if self.weight_decay else ""
+        spared = f" (not of {len(self.spared)} parameters)" if self.spared else ""
+        decay = f", weight_decay={self.weight_decay:g}{spared}" if self.weight_decay else ""
         if self.name == "sgd":
             speed = f"momentum={self.momentum:g}" if self.momentum else "no momentum"
             return f"sgd, {speed}{', nesterov' if self.nesterov else ''}{decay}"
@@ -106,6 +115,7 @@ def make_optimizer(
     Raises:
         UnknownNameError: if there is no such optimizer.
         ArgumentError: if a number is outside its domain, or belongs to another optimizer.
+        WrongTypeError: if it is no number.
 
     >>> make_optimizer("sgd", momentum=0.9).words()
     'sgd, momentum=0.9'
@@ -114,6 +124,14 @@ def make_optimizer(
         raise UnknownNameError(
             f"optimizer={name!r} is none of {', '.join(OPTIMIZERS)}{did_you_mean(str(name), OPTIMIZERS)}"
         )
+    numbers = {"momentum": momentum, "weight_decay": weight_decay, "eps": eps}
+    try:
+        numbers |= dict(zip(("betas[0]", "betas[1]"), betas, strict=True))
+    except (TypeError, ValueError) as error:
+        raise ArgumentError(f"betas must be two numbers in [0, 1), found {betas!r}") from error
+    odd = next((name for name, value in numbers.items() if not isinstance(value, Real)), None)
+    if odd is not None:
+        raise WrongTypeError(f"{odd} must be a number, found {type(numbers[odd]).__name__}")
     if not 0 <= momentum < 1:
         raise ArgumentError(f"momentum must be in [0, 1), found {momentum}")
     if name != "sgd" and (momentum or nesterov):
@@ -122,7 +140,7 @@ def make_optimizer(
         raise ArgumentError("nesterov needs a momentum above 0, for example momentum=0.9")
     if not (weight_decay >= 0 and math.isfinite(weight_decay)):
         raise ArgumentError(f"weight_decay must be finite and not negative, found {weight_decay}")
-    if len(betas) != 2 or not all(0 <= beta < 1 for beta in betas):
+    if not all(0 <= beta < 1 for beta in betas):
         raise ArgumentError(f"betas must be two numbers in [0, 1), found {betas}")
     if not (eps > 0 and math.isfinite(eps)):
         raise ArgumentError(f"eps must be above 0, found {eps}")

@@ -10,13 +10,14 @@ import torch
 from torch import nn
 
 from goodinit.comparing.chunk import advancing
-from goodinit.comparing.engines.step import NotStackable
+from goodinit.comparing.engines.step import NotStackable, reason
 from goodinit.comparing.evaluation import evaluate
+from goodinit.comparing.inputs import Inputs, called, rows, shapes
 from goodinit.comparing.members import Member, State, built, first_state, layout_of, planned
 from goodinit.comparing.preparing import prepared
 from goodinit.comparing.streams import borrowed, others, step_key
 from goodinit.comparing.training import Training
-from goodinit.errors import ArgumentError, ExampleError, GoodinitError
+from goodinit.errors import ArgumentError, ExampleError, GoodinitError, ModelSourceError
 
 __all__ = ["ENGINES", "check_members", "check_model", "choose_engine"]
 
@@ -25,13 +26,30 @@ ENGINES = ("auto", "compiled", "stacked", "sequential")
 #: Steps from which compiling, a few seconds, pays: stacked steps of small models take milliseconds.
 WORTH_COMPILING = 500
 
+#: Multiplications of convolutions in a batch beyond which stacking them, as one grouped convolution, is
+#: slower than one after another: `benchmarks/stacked_or_not.py` finds it 2 to 3 times as fast at 1 million,
+#: no faster at 13 million, half as fast at 180 million.
+LIGHT = 4_000_000
+
 #: Largest difference of one step from plain PyTorch's, relative to the tensor's norm. Rounding of float32
 #: stays below 1e-5 on the models of the tests; a wrong gradient shows as more than 1e-2.
 AGREEMENT = 1e-3
 
 
-def check_model(model: nn.Module, inputs: torch.Tensor) -> None:
-    """Raise `ExampleError` unless a model maps one tensor to one tensor; its state is changed."""
+def check_model(model: nn.Module, another: nn.Module, inputs: Inputs) -> None:
+    """Raise unless a model maps inputs to one tensor and is another one than built before; it is changed.
+
+    Raises:
+        ModelSourceError: if the two have a parameter in common.
+        ExampleError: if it rejects the inputs.
+    """
+    known = {id(parameter) for parameter in another.parameters()}
+    shared = next((name for name, value in model.named_parameters() if id(value) in known), None)
+    if shared is not None:
+        raise ModelSourceError(
+            f"build() must return a new model at each call, found one with the {shared} of the last one: "
+            "make the model inside build(), or copy.deepcopy it"
+        )
     with borrowed(), torch.no_grad():
         _output(model, inputs)
 
@@ -45,7 +63,7 @@ def check_members(training: Training, members: Sequence[Member]) -> None:
         ArgumentError: if the loss or the metric rejects the model's output, or is no number.
     """
     seed = members[0].seed
-    x, y = (tensor[: training.batch_size] for tensor in training.train)
+    x, y = rows(training.train, slice(training.batch_size))
     numbers = []
     with borrowed():
         for label, plan in training.plans.items():
@@ -66,8 +84,8 @@ def check_members(training: Training, members: Sequence[Member]) -> None:
             )
         model.eval()
         with torch.no_grad():
-            held_out = training.test[1]
-            value = _called("metric", training.metric, model(training.test[0]), held_out)
+            held_out, targets = rows(training.test, slice(None))
+            value = _called("metric", training.metric, called(model, held_out), targets)
     if isinstance(value, torch.Tensor) and value.numel() != 1:
         raise ArgumentError(
             f"metric {training.metric.name!r} must return one number, found shape {tuple(value.shape)}"
@@ -80,14 +98,12 @@ def check_members(training: Training, members: Sequence[Member]) -> None:
         ) from error
 
 
-def _output(model: nn.Module, x: torch.Tensor) -> torch.Tensor:
+def _output(model: nn.Module, x: Inputs) -> torch.Tensor:
     try:
-        output = model(x)
+        output = called(model, x)
     except Exception as error:
         raise ExampleError(
-            f"the model rejects the data: a batch of shape {tuple(x.shape)} and {x.dtype} raises "
-            f"{type(error).__name__}: {error}. It is given one tensor; let build() wrap a model that takes "
-            "more"
+            f"the model rejects the data: {_words(x)} raises {type(error).__name__}: {error}"
         ) from error
     if not isinstance(output, torch.Tensor):
         raise ExampleError(
@@ -95,6 +111,17 @@ def _output(model: nn.Module, x: torch.Tensor) -> torch.Tensor:
             "module that picks one"
         )
     return output
+
+
+def _words(x: Inputs) -> str:
+    """Return how a model was called."""
+    if isinstance(x, tuple | dict):
+        stars = "**" if isinstance(x, dict) else "*"
+        return f"called as model({stars}inputs), a batch of shapes {shapes(x)}"
+    return (
+        f"a batch of shape {tuple(x.shape)} and {x.dtype}, its only argument (several are a tuple or a dict "
+        "of inputs),"
+    )
 
 
 def _loss(training: Training, output: torch.Tensor, y: torch.Tensor) -> bool:
@@ -112,6 +139,12 @@ def _loss(training: Training, output: torch.Tensor, y: torch.Tensor) -> bool:
             f"loss {name!r} must be differentiable with respect to the model's output, found a "
             f"{value.dtype} tensor that requires no gradient"
         )
+    try:
+        value.reshape(()).backward()
+    except Exception as error:
+        raise ArgumentError(
+            f"the gradient of loss {name!r} cannot be computed: {type(error).__name__}: {error}"
+        ) from error
     return not bool(value.isnan().any())
 
 
@@ -159,19 +192,36 @@ def choose_engine(
 def _candidates(training: Training, members: Sequence[Member], notes: list[str]) -> tuple[str, ...]:
     """Return the engines to try, the fastest for so many steps first, and note what is not tried.
 
-    Stacked, a convolution with weights of its own for each member becomes a grouped one, and a recurrent
-    layer a loop of small operations: both took ten times as long on CPUs as one member after another.
+    The rules do not know the machine, so that results do not depend on it.
     """
     engines = ("compiled", "stacked") if training.steps >= WORTH_COMPILING else ("stacked",)
-    slow = {
-        type(module).__name__
-        for module in built(training.build, members[0].seed).modules()
-        if isinstance(module, nn.RNNBase | nn.Conv1d | nn.Conv2d | nn.Conv3d)
-    }
-    if slow:
-        notes.append(f"not stacked: {', '.join(sorted(slow))} train faster one after another")
-        return tuple(engine for engine in engines if engine != "stacked")
-    return engines
+    model = built(training.build, members[0].seed)
+    recurrent = {type(module).__name__ for module in model.modules() if isinstance(module, nn.RNNBase)}
+    heavy = _convolving(model, rows(training.train[0], slice(training.batch_size))) // 2
+    if recurrent:
+        why = (
+            f"taken apart into its time steps, {', '.join(sorted(recurrent))} takes longer to prepare than "
+            "most runs save"
+        )
+    elif heavy > LIGHT:
+        why = (
+            f"convolutions of {heavy / 1e6:.1f} million multiplications a batch are faster one after another"
+        )
+    else:
+        return engines
+    notes.append(f"not stacked: {why} (engine='stacked' insists)")
+    return tuple(engine for engine in engines if engine != "stacked")
+
+
+def _convolving(model: nn.Module, x: Inputs) -> int:
+    """Return the floating-point operations of the convolutions in a forward pass."""
+    from torch.utils.flop_counter import FlopCounterMode
+
+    with borrowed(), torch.no_grad(), FlopCounterMode(display=False) as counter:
+        called(model, x)
+    return sum(
+        count for kind, count in counter.get_flop_counts().get("Global", {}).items() if "conv" in str(kind)
+    )
 
 
 def _agree(training: Training, members: Sequence[Member]) -> None:
@@ -202,9 +252,10 @@ def _agree(training: Training, members: Sequence[Member]) -> None:
     known, keys = prepared(training).forwards, [step_key(member.seed, 0) for member in pair]
     try:
         one, other = (measure(keys=keys, together=each, known=known) for each in (True, False))
+    except NotStackable:
+        raise
     except Exception as error:
-        text = " ".join(str(error).split())
-        raise NotStackable(f"torch.vmap cannot evaluate it ({text[:160]})") from error
+        raise NotStackable(reason(error, "evaluate all members")) from error
     if not all(
         torch.allclose(getattr(one, field), getattr(other, field), AGREEMENT, equal_nan=True)
         for field in ("train", "test", "metric")
@@ -221,9 +272,8 @@ def _draws_elsewhere(model: nn.Module, training: Training) -> bool:
     with borrowed(), torch.no_grad():
         for _ in range(3):
             before = others()
-            training.loss(
-                model(training.train[0][: training.batch_size]), training.train[1][: training.batch_size]
-            )
+            x, y = rows(training.train, slice(training.batch_size))
+            training.loss(called(model, x), y)
             drawn.append(others() != before)
     return all(drawn)
 

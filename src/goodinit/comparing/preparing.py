@@ -10,7 +10,9 @@ from torch.fx import GraphModule
 
 from goodinit.comparing.engines.compiled.running import Step, compile_step
 from goodinit.comparing.engines.draws import Draw, taken_out
-from goodinit.comparing.engines.step import one_step, refuse_random, traced
+from goodinit.comparing.engines.step import NotStackable, one_step, refuse_random, traced
+from goodinit.comparing.evaluation import Shapes
+from goodinit.comparing.inputs import called, leaves, rows
 from goodinit.comparing.members import Layout, State, built, layout_of
 from goodinit.comparing.training import Training
 
@@ -39,7 +41,7 @@ class Prepared:
     draws: tuple[Draw, ...] = ()
     step: Step | None = None
     together: dict[int, GraphModule] = field(default_factory=dict)
-    forwards: dict[tuple[int, ...], GraphModule] = field(default_factory=dict)
+    forwards: dict[Shapes, GraphModule] = field(default_factory=dict)
 
 
 # Of the latest run.
@@ -69,20 +71,23 @@ def _prepare(training: Training) -> Prepared:
     dtype = named[layout.trained[0]].dtype
     if training.engine == "sequential":
         return Prepared(model, layout, dtype)
+    if dtype.itemsize < 4:
+        raise NotStackable(f"its parameters are {dtype}, to which each member's rate would be rounded")
     state = _state(layout, named)
-    x, y = (tensor[: training.batch_size] for tensor in training.train)
+    x, y = rows(training.train, slice(training.batch_size))
     scalars = [torch.ones((), dtype=dtype) for _ in training.optimizer.scalars(1.0, 0)]
-    example = [*state, *scalars, x, y]
+    example = [*state, *scalars, *leaves(x).values(), y]
     if training.key not in _graphs:
-        graph = traced(one_step(model, training.loss, training.optimizer, layout), example)
+        graph = traced(one_step(model, training.loss, training.optimizer, layout, x), example)
         _graphs.clear()
         _graphs[training.key] = graph
     graph = _graphs[training.key]
     if training.engine == "compiled":
         refuse_random(graph, "trains")
-        return Prepared(model, layout, dtype, graph, step=compile_step(graph, example, len(state)))
+        step = compile_step(graph, example, len(state), len(scalars))
+        return Prepared(model, layout, dtype, graph, step=step)
     plain = built(training.build, 0)
-    graph, draws = taken_out(graph, lambda: training.loss(plain(x), y))
+    graph, draws = taken_out(graph, lambda: training.loss(called(plain, x), y))
     return Prepared(model, layout, dtype, graph, draws)
 
 

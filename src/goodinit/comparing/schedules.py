@@ -42,7 +42,7 @@ def factors(schedule: str | Callable[[int], float] | None, steps: int) -> tuple[
 
     Raises:
         UnknownNameError: if there is no such schedule.
-        ArgumentError: if a factor is negative or not finite.
+        ArgumentError: if a factor is negative or not finite, or the callable fails.
 
     >>> factors("linear", 4)
     (1.0, 0.75, 0.5, 0.25)
@@ -60,7 +60,13 @@ def factors(schedule: str | Callable[[int], float] | None, steps: int) -> tuple[
         return tuple(named(step, steps) for step in range(steps))
     if not callable(schedule):
         raise WrongTypeError(f"schedule must be a name or a callable, found {type(schedule).__name__}")
-    found = tuple(float(schedule(step)) for step in range(steps))
+    try:
+        found = tuple(float(schedule(step)) for step in range(steps))
+    except Exception as error:
+        raise ArgumentError(
+            f"schedule must give a number for every step from 0 to {steps - 1}; it raises "
+            f"{type(error).__name__}: {error}"
+        ) from error
     bad = next(
         (step for step, factor in enumerate(found) if not (factor >= 0 and math.isfinite(factor))), None
     )

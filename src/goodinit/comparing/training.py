@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from goodinit.comparing.fingerprint import fingerprint
+from goodinit.comparing.inputs import Batch
 from goodinit.comparing.members import Member, built
 from goodinit.comparing.objectives import Objective
 from goodinit.comparing.optimizers import Optimizer
@@ -41,8 +42,8 @@ class Training:
 
     build: Callable[[], nn.Module]
     plans: dict[str, Plan]
-    train: tuple[torch.Tensor, torch.Tensor]
-    test: tuple[torch.Tensor, torch.Tensor]
+    train: Batch
+    test: Batch
     optimizer: Optimizer
     factors: tuple[float, ...]
     batch_size: int
@@ -85,6 +86,7 @@ def header(training: Training, members: Sequence[Member], words: Mapping[str, st
         "data": fingerprint(*training.train, *training.test),
         **{f"plans[{label!r}]": fingerprint(plan.to_json()) for label, plan in training.plans.items()},
         **words,
+        **({"without decay": ", ".join(spared)} if (spared := training.optimizer.spared) else {}),
         "factors": fingerprint(repr(training.factors)),
         "loss function": fingerprint(training.loss.function),
         "metric": f"{training.metric.name} {fingerprint(training.metric.function)}",

@@ -25,12 +25,12 @@ from goodinit.graph.states import Leaf, state_moment
 from goodinit.graph.tape import Node, Ref
 from goodinit.graph.thinning import affordable
 
-__all__ = ["ADDING", "Leaf", "arrives", "sampled", "yielded"]
+__all__ = ["ADDING", "Leaf", "arrives", "sampled", "share", "yielded"]
 
 # A relative error of about √(2/16384) = 1 %, so two digits of a moment are told.
 _SAMPLES = 16_384
-# Beyond so many signals a recurrence or a very deep stack is taken to have unit size.
-_MOST = 48
+# Beyond so many signals, or so far back, a recurrence or a very deep stack is taken to have unit size.
+_MOST, _FARTHEST = 256, 64
 _MOST_ROOTS = 400
 _LEAVES = {**LEAVES, "norm": "norm"}
 _LARGEST = {"amax", "max", "max_dim"}
@@ -73,6 +73,18 @@ def arrives(flow: Flow, links: Sequence[Link], mixed: frozenset[int]) -> Callabl
         return sum(found) / len(found)
 
     return moment
+
+
+def share(flow: Flow, link: Link, leaf: Leaf) -> float:
+    """Return the second moment of the share with which a gate weighs a signal; 0 where it is not known.
+
+    Args:
+        flow: the coarse graph.
+        link: the link to the gate.
+        leaf: the second moment of what begins a signal.
+    """
+    value = _Sampler(flow, leaf).link(link, 0)
+    return 0.0 if value is None else float(value.square().mean())
 
 
 def yielded(flow: Flow, root: Root, mixed: frozenset[int]) -> Callable[[Leaf], float]:
@@ -180,6 +192,7 @@ class _Sampler:
         self.flow, self.leaf = flow, leaf
         self.known: dict[tuple[int, int], Tensor | None] = {}
         self.generator = torch.Generator().manual_seed(0)
+        self.back = 0
 
     def link(self, link: Link, part: int) -> Tensor | None:
         """Return what arrives over a link, or None where that is not known."""
@@ -196,10 +209,12 @@ class _Sampler:
     def root(self, root: Root, part: int) -> Tensor | None:
         key = (root.value, part)
         if key not in self.known:
-            full = len(self.known) >= _MOST
-            self.known[key] = self.normal(1.0) if full else None
-            if not full:
+            far = self.back >= _FARTHEST or len(self.known) >= _MOST
+            self.known[key] = self.normal(1.0) if far else None
+            if not far:
+                self.back += 1
                 self.known[key] = self.made(root, part)
+                self.back -= 1
         return self.known[key]
 
     def state(self, link: Link) -> Tensor:

@@ -17,6 +17,7 @@ from goodinit.graph.factors import as_factor
 from goodinit.graph.flow import Flow, Link, Part, Root, Site, Touch
 from goodinit.graph.gains import as_gain, divides, inner_gains
 from goodinit.graph.holding import held_by
+from goodinit.graph.interpolating import balance
 from goodinit.graph.joining import besides
 from goodinit.graph.layout import Span
 from goodinit.graph.making import making_of
@@ -257,17 +258,19 @@ class _Assembler:
         if end.kind == "weight":
             site = self.flow.roots[end.target].site
             names = parameter_names(self.flow, site.parts) if site is not None else ()
-            before = besides(self.flow, end.links)
+            summed = any(self.flow.roots[link.root].kind == "reduce" for link in end.links[1:])
+            before = [] if summed else besides(self.flow, end.links)
             made = [link for link in before if self.paths.origins[link.root].kind == "weight"]
             beside = arrives(self.flow, made, self.mixed) if len(made) == len(before) else None
             return Sink("weight", names, activation, beside=beside)
+        beside = balance(self.paths, end)
         norm = self._norm_name(end.target) if end.kind == "norm" else None
         product = self.flow.roots[end.target] if end.kind == "generated" else None
         sums = 1.0 if product is None else product.sums
         yields = None if product is None else yielded(self.flow, product, self.mixed)
         variance = logit_variance(self.paths, end) if end.kind == "attention_logits" else 1.0
         rows = scored(self.paths, end, self.mixed)
-        return Sink(end.kind, (), activation, norm, sums, variance, yields, rows)
+        return Sink(end.kind, (), activation, norm, sums, variance, yields, rows, beside)
 
     def _source(self, links: Sequence[Link], site: Site | None) -> Source:
         if not links:

@@ -13,16 +13,16 @@ from dataclasses import dataclass, field
 
 import torch
 
-from goodinit.graph.arrivals import ADDING
+from goodinit.graph.arrivals import ADDING, sampled
 from goodinit.graph.attention import carries
 from goodinit.graph.expressions import elementwise
-from goodinit.graph.flow import Link
+from goodinit.graph.flow import Link, Root
 from goodinit.graph.joins import shared_out
 from goodinit.graph.mixtures import Mixtures
 from goodinit.graph.paths import End, Paths, walk_back
 from goodinit.graph.replaying import replayed_moment
 from goodinit.graph.states import Unit
-from goodinit.graph.streams import residuals, scales_along, streams_of
+from goodinit.graph.streams import faded, residuals, scales_along, streams_of
 from goodinit.graph.uses import Residual
 
 __all__ = ["Branches"]
@@ -46,22 +46,35 @@ class Branches:
     paths: Paths
     scales: dict[int, list[int]]
     arriving: dict[int, float] = field(default_factory=dict)
+    ends: dict[int, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         flow = self.paths.flow
         self.streams = streams_of(flow)
         self.found = residuals(flow, self.streams, self.scales)
+        self.faded = faded(flow, self.streams)
         self.mixtures = Mixtures(self.paths)
         self.starts = {
             stream: self.paths.origins[flow.roots[value].links[0].root].names
             for value, (stream, position) in self.streams.items()
             if position == 1
         }
-        shares = {}
+        mixed = frozenset(self.paths.mixes)
+        self.begins = {
+            stream: sampled(flow, link, mixed)
+            for value, (stream, position) in self.streams.items()
+            for link in flow.roots[value].links
+            if position == 1 and link.part == "skip" and self.paths.origins[link.root].pooled
+        }
+        shares, self.bare = {}, set()
+        self.gained = {touch.on.root for touch in flow.touches if touch.kind == "scale" and touch.on}
         for (value, part), residual in self.found.items():
             if part == "branch":
                 link = next(item for item in flow.roots[value].links if item.part == part)
-                shares[self._end(link)] = 1 / residual.of
+                if residual.scale or self._weighs(flow.roots[value], link):
+                    shares[self._end(link)] = 1 / residual.of
+                else:
+                    self.bare.add(residual.stream)
         self.unit = Unit(shares=shares)
 
     def __call__(self, end: End) -> Residual | None:
@@ -88,7 +101,17 @@ class Branches:
             mixture = self.mixtures(last)
             terms = self.paths.origins[last.root].terms if mixture is None else mixture.parts
             scale, start = (*inner, *found.scale), self.starts.get(found.stream, ())
-            found = dataclasses.replace(found, scale=scale, terms=terms, start=start)
+            size, share = self.faded.get(found.stream, (1.0, 0.0))
+            found = dataclasses.replace(
+                found,
+                scale=scale,
+                terms=terms,
+                start=start,
+                ends=self._ends(found.stream),
+                size=size,
+                share=share,
+                begins=self.begins.get(found.stream),
+            )
             return found, None if found.shortcut else last
         gated = end.kind == "gate" and carries(self.paths, end)
         if (end.kind in ("norm", "generated") or gated) and depth < 2:
@@ -99,6 +122,34 @@ class Branches:
                         found = dataclasses.replace(found, weighed=self.mixtures.left(end.target, further))
                     return found, reached if gated else None
         return None, None
+
+    def _ends(self, stream: int) -> float:
+        """The second moment with which a stream ends to which branches without any weight are added, or 0."""
+        if stream not in self.ends:
+            last = max(value for value, (other, _) in self.streams.items() if other == stream)
+            mixed = frozenset(self.paths.mixes)
+            bare = stream in self.bare
+            moment = replayed_moment(self.paths.flow, last, self.unit, mixed, sized=False) if bare else 0.0
+            self.ends[stream] = float(f"{moment:.2g}") if math.isfinite(moment) else 0.0
+        return self.ends[stream]
+
+    def _weighs(self, addition: Root, branch: Link) -> bool:
+        """Whether a weight, or the gain of a normalization at its end, gives a branch its size."""
+        flow, todo, seen = self.paths.flow, [branch.root], set()
+        skip = next(link.root for link in addition.links if link.part != "branch")
+        while todo:
+            root = flow.roots[todo.pop()]
+            if root.kind in ("weight", "recurrent", "embedding", "generated", "learned"):
+                return True
+            ends = any(
+                (end.kind, end.target) == ("residual", addition.value) for end in self.paths.ends[root.value]
+            )
+            if root.kind == "norm" and ends and root.value in self.gained:
+                return True
+            fresh = [link.root for link in root.links if link.root > skip and link.root not in seen]
+            seen.update(fresh)
+            todo.extend(fresh)
+        return False
 
     def _arrives(self, last: Link) -> float:
         """The second moment that unit results leave of a branch that adds up places; NaN for others."""

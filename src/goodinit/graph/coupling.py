@@ -27,7 +27,7 @@ def couplings_of(paths: Paths) -> dict[int, int]:
         if root.kind != "product":
             continue
         scales = [link for link in root.links if _scales(paths, link)]
-        if len(scales) != 1:
+        if len(scales) != 1 or _alike(paths, root, scales[0]):
             continue
         beside = [paths.flow.roots[link.root] for link in root.links if link != scales[0]]
         after = [paths.flow.roots[reader] for reader, _ in paths.readers.get(value, ())]
@@ -41,6 +41,15 @@ def couplings_of(paths: Paths) -> dict[int, int]:
 
 def _made(paths: Paths, link: Link) -> bool:
     return paths.origins[link.root].kind == "weight"
+
+
+def _alike(paths: Paths, product: Root, scale: Link) -> bool:
+    """Whether weights make what is scaled as late as what scales it: a gated unit, and no coupling."""
+    roots = paths.flow.roots
+    other = next((link for link in product.links if link != scale), scale)
+    parts = roots[other.root].links if roots[other.root].kind in _SUMS else [other]
+    first = min(roots[link.root].depth for link in parts)
+    return _made(paths, other) and first >= roots[scale.root].depth
 
 
 def _scales(paths: Paths, link: Link) -> bool:

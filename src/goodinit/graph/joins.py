@@ -96,7 +96,9 @@ def _residual(flow: Flow, links: list[Link]) -> list[Link] | None:
         return None
     depths = [flow.roots[link.root].depth for link in links]
     streams = [flow.roots[link.root].kind == "residual" for link in links]
-    orders = [] if depths[0] == depths[1] else [sorted(links, key=lambda link: flow.roots[link.root].depth)]
+    orders = [sorted(links, key=lambda link: (flow.roots[link.root].depth, link.root))]
+    if depths[0] == depths[1] and (streams[0] or streams[1] or not _normed(flow, *orders[0])):
+        orders = []
     if streams[0] != streams[1]:
         # x + a(x) + b(x): what was added up before is the stream, however deep it is.
         orders.insert(0, links if streams[0] else links[::-1])
@@ -105,6 +107,19 @@ def _residual(flow: Flow, links: list[Link]) -> list[Link] | None:
         if found is not None:
             return found
     return None
+
+
+def _normed(flow: Flow, skip: Link, branch: Link) -> bool:
+    """Whether a branch without weights begins with a normalization of the stream, as fft(norm(x)) does."""
+    at = branch.root
+    for _ in range(_STEPS):
+        root = flow.roots[at]
+        if root.kind == "norm":
+            return root.links[0].root == skip.root
+        if root.kind not in ("move", "reduce", "interaction", "mixed") or not root.links:
+            return False
+        at = root.links[0].root
+    return False
 
 
 def shared_out(flow: Flow, link: Link) -> bool:

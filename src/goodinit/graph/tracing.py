@@ -9,6 +9,7 @@ from torch import nn
 from goodinit.graph.assembling import assemble
 from goodinit.graph.building import build
 from goodinit.graph.graph import Graph
+from goodinit.graph.interpolating import interpolated
 from goodinit.graph.places import canonical_modules
 from goodinit.graph.running import run
 from goodinit.graph.unsharded import unsharded
@@ -60,7 +61,7 @@ def trace(model: nn.Module, example: Any = None) -> Graph:
         for module_name, module, _ in canonical_modules(model)
         for _, buffer in module.named_buffers(recurse=False)
     }
-    flow = build(done.tape, owners, buffers)
+    flow = build(interpolated(done.tape), owners, buffers)
     found = assemble(flow, names)
     by_name: dict[str, list[Any]] = {place.name: [] for place in done.places}
     for use in found:

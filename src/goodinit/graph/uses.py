@@ -67,7 +67,9 @@ class Sink:
         scored: where several results make the output together, as products of rows or of two networks,
             means and mixtures do, that one's second moment from theirs.
         beside: where `kind` is ``"weight"`` and results are joined to others that weights made before, the
-            second moment of those.
+            second moment of those; where it is ``"gate"`` and a gate g mixes results with an earlier
+            signal, 1 − g of it, what they must have so that the mix is as large as that signal; or what
+            the gate must have.
     """
 
     kind: str
@@ -100,6 +102,10 @@ class Residual:
         start: the parameters that made the stream before its first addition.
         weighed: the second moment that a gate or the shares of a router leave of unit results, Σ E[p²]
             over all experts of one router.
+        ends: where some branches of the stream have no weight, the second moment with which it ends.
+        begins: where the stream begins with what was pooled, its second moment as `Source.moment` gives it.
+        size, share: where constants such as 1/√2 multiply the stream again and again, the second moments of
+            its sums and of what each branch must add, of what the stream began with; else 1 and 0.
     """
 
     stream: int
@@ -110,6 +116,12 @@ class Residual:
     terms: int = 1
     start: tuple[str, ...] = ()
     weighed: float = 1.0
+    ends: float = 0.0
+    size: float = 1.0
+    share: float = 0.0
+    begins: Callable[[Callable[[str, tuple[str, ...]], float]], float] | None = field(
+        default=None, compare=False, repr=False
+    )
 
 
 @dataclass(frozen=True)

@@ -56,8 +56,6 @@ def _measure(size: Size) -> Found:
         momentum=0.9,
         batch_size=_BATCH,
         evaluations=5,
-        # Stacked, convolutions become grouped ones, which torch runs slower than one after another.
-        engine="sequential",
         progress=False,
     )
     best = {each.plan: each for each in made.best}

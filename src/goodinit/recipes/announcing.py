@@ -14,6 +14,9 @@ from goodinit.records import Announced
 
 __all__ = ["announcing"]
 
+# A stream that ends at so many times what it began with.
+_WORTH_TELLING = 3.0
+
 
 def announcing(travel: Travel, place: Place, decision: Decision | None) -> Decision | None:
     """Return the decision for a weight together with what will not hold nevertheless.
@@ -27,7 +30,7 @@ def announcing(travel: Travel, place: Place, decision: Decision | None) -> Decis
     if decision is None or use is None or isinstance(decision.initializer, LooksLinear):
         return decision
     orthogonal = isinstance(decision.initializer, Orthogonal | DeltaOrthogonal)
-    said = cost(travel, use, orthogonal) or _grown(travel, use) or without_moment(travel, use)
+    said = cost(travel, use, orthogonal) or _grown(travel, use) or _fed(use) or without_moment(travel, use)
     if said is None:
         return decision
     return dataclasses.replace(decision, why=f"{decision.why}; {said.what}", announced=said)
@@ -44,6 +47,18 @@ def _grown(travel: Travel, use: WeightUse) -> Announced | None:
         f"to grow from 1 to {ends:g} over {branch.of} branches; a learned gain would help"
     )
     return Announced(what, "stream", ends, branch.of)
+
+
+def _fed(use: WeightUse) -> Announced | None:
+    """What becomes of a stream to which branches without any weight are added."""
+    if use.residual is None or use.residual.shortcut or use.residual.ends <= _WORTH_TELLING:
+        return None
+    ends = use.residual.ends
+    what = (
+        f"some branches of its stream have no weight, so the stream's second moment is predicted to grow "
+        f"from 1 to {ends:g}; a factor or a learned gain in these branches would help"
+    )
+    return Announced(what, "stream", ends, use.residual.of)
 
 
 def _gained(travel: Travel, use: WeightUse) -> bool:

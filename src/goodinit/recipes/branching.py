@@ -14,16 +14,23 @@ if TYPE_CHECKING:
 
 __all__ = ["beginning", "branch"]
 
+# So near to 1 a stream may begin at anything.
+_ALIKE = 2.0
+
 
 def branch(travel: Travel, residual: Residual, sink: Sink) -> tuple[float, str]:
     """Return (second moment, reason) for a branch: all together add what the stream began with."""
-    share, count = beginning(travel, residual.start), residual.of
+    share, count = beginning(travel, residual), residual.of
     begins = "" if math.isclose(share, 1.0, rel_tol=1e-6) else f" that begins at {share:.3g}"
     words = f"one of {count} branches of a residual stream{begins}, so each adds 1/{count}"
     if count == 1:
         words = f"the one branch of its residual stream{begins}"
     if begins and count > 1:
         words += " of that"
+    fades = residual.share > 1 / count
+    if fades:
+        share *= residual.share * count
+        words = f"a branch of a residual stream{begins} that a constant shrinks, so it makes up for that"
     if residual.terms > 1:
         words += f", in {residual.terms} parts"
     if not math.isclose(residual.weighed, 1.0, rel_tol=1e-6):
@@ -34,21 +41,26 @@ def branch(travel: Travel, residual: Residual, sink: Sink) -> tuple[float, str]:
         if factor > 0 and not math.isclose(factor, 1.0, rel_tol=1e-6):
             share /= factor
             words += f", after a factor of {math.sqrt(factor):.3g}"
-            if share > count * residual.terms**2:
+            if share > count * residual.terms**2 and not fades:
                 # The author made the branch small already, as in nets with residuals scaled by 0.1.
                 small = f"a factor of {math.sqrt(factor):.3g} already keeps small"
                 return 1.0, f"unit scale, for a branch of a residual stream that {small}"
     return share / (count * residual.terms), words
 
 
-def beginning(travel: Travel, start: tuple[str, ...]) -> float:
-    """Return the second moment with which these begin a stream: 1, unless the output layer's table does.
+def beginning(travel: Travel, residual: Residual) -> float:
+    """Return the second moment with which a stream begins: 1, unless the output layer's table begins it.
 
     That table has second moment 1/(m·d), see `goodinit.recipes.lookups`, and so has each added to it.
+    The largest of several results may be much more than 1, too.
     """
+    start = residual.start
     moment = kept_start(travel, start)
     if moment > 0:
         return moment
+    pooled = 0.0 if residual.begins is None else travel.asked(residual.begins)
+    if pooled > 0 and not 1 / _ALIKE <= pooled <= _ALIKE:
+        return pooled
     for name in start:
         # A table that is only read through a normalization, as BART's, starts the stream at 1.
         direct = [sink for use in travel.graph[name] for sink in use.sinks if sink.kind == "residual"]

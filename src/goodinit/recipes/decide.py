@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from goodinit.graph import Graph, Place
 from goodinit.initializers import Constant, Keep
 from goodinit.recipes.decision import Decision, Recipe, Rule
-from goodinit.recipes.intent import author_constant, is_blank, kept, one_value
+from goodinit.recipes.intent import author_set, is_blank, kept, one_value
 
 __all__ = ["decide"]
 
@@ -25,7 +25,7 @@ def decide(
     """Return the decision for every parameter by name; None where no rule covers it.
 
     What must be kept is kept; then the recipe's rules are tried on every use of the
-    parameter, in order; then the author's own constants win over the rule, unless
+    parameter, in order; then what the author set wins over the rule, unless
     the model's memory is blank (see `is_blank`). Rules that read the graph are told what stays.
 
     Args:
@@ -44,7 +44,7 @@ def decide(
         if decision is None:
             decision = _first(rules, place)
             if not blank:
-                decision = author_constant(place, decision) or decision
+                decision = author_set(place, decision) or decision
         decisions[place.name] = decision
     return decisions
 
@@ -75,10 +75,11 @@ def _told(
             principal = graph.principal(place.name)
             # A matrix that no layer's rule knows is decided by its use.
             used = _BY_USE if principal is not None and principal.contracts else None
-            own = author_constant(place, _first(rules, place) or used)
-            value = (
-                own.initializer.value if own is not None and isinstance(own.initializer, Constant) else None
-            )
+            own = author_set(place, _first(rules, place) or used)
+            if own is not None and isinstance(own.initializer, Constant):
+                value = own.initializer.value
+            elif own is not None:
+                stays.add(place.name)
         if value is not None:
             values[place.name] = value
     return dataclasses.replace(graph, kept=frozenset(stays), values=values)

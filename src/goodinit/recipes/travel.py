@@ -24,7 +24,7 @@ from goodinit.recipes.branching import beginning, branch
 from goodinit.recipes.costs import SHORT, cost
 from goodinit.recipes.couplings import coupled, couplings
 from goodinit.recipes.generating import generated, generated_share
-from goodinit.recipes.joined import joined
+from goodinit.recipes.joined import joined, mixed
 from goodinit.recipes.keeping import kept_size, unknown
 from goodinit.recipes.making import drawn_for, only_scaled, put_out
 from goodinit.recipes.mirrors import MIRRORED_FROM, activation_like, pairs_of, structure_fits, unmirrors
@@ -257,7 +257,8 @@ class Travel:
         if source.kind == "residual":
             found = None if source.stream is None else self._streams.get(source.stream)
             own = found is None or use.name in found.start
-            return (1.0 if found is None or own else beginning(self, found.start)), "the residual stream"
+            size = 1.0 if found is None or own else found.size * beginning(self, found)
+            return size, "the residual stream"
         if source.kind == "embedding":
             own = use.name in source.weights
             words = "an embedding" + unknown(self.graph, source.weights)
@@ -363,6 +364,8 @@ class Travel:
         if sink.kind == "attention_logits" and not 1 / _ROOM <= sink.variance <= _ROOM:
             own = f"with unit queries and keys the model's own factor would give {sink.variance:.3g}"
             return 1 / math.sqrt(sink.variance), f"{SINKS[sink.kind]} ({own})"
+        if sink.kind == "gate" and (found := mixed(self, use, sink)) is not None:
+            return found
         together = unit_scored(sink)
         if together is not None:
             return together, "results that make the output together, of unit size"

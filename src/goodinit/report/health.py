@@ -16,7 +16,7 @@ from rich.text import Text
 from goodinit.records import Finding, LayerSignal, Report
 from goodinit.report.overall import overall
 from goodinit.report.verdict import fine, verdict
-from goodinit.report.words import between, collapsed, number, shape
+from goodinit.report.words import between, collapsed, ending, number, shape
 
 __all__ = ["finding_block", "health"]
 
@@ -137,12 +137,10 @@ def _table(report: Report, *, full: bool, wide: bool) -> RenderableType:
 
 def _cells(layer: LayerSignal, *, full: bool) -> tuple[str | Text, ...]:
     name = layer.name + (f" (call {layer.call + 1})" if layer.call else "")
-    # The end of a long name tells layers apart.
-    name = name if full or len(name) <= _NAME else f"…{name[1 - _NAME :]}"
     bad = layer.output.nonfinite
     return (
         str(layer.index),
-        Text(name),
+        Text(name if full else ending(name, _NAME)),
         Text(layer.kind),
         *((shape(layer.shape),) if full else ()),
         Text("NaN/∞", style="bold red") if bad else number(layer.output.std),
@@ -181,7 +179,7 @@ def _varies(layer: LayerSignal) -> str:
     if layer.varying is None or not whole > 0:
         return "–"
     share = layer.varying / whole
-    return f"{share:.0%}" if share >= 0.005 else f"{share:.0e}"
+    return f"{share:.0%}" if share >= 0.005 or share == 0 else f"{share:.0e}"
 
 
 def _that_matter(report: Report) -> list[int]:

@@ -26,8 +26,8 @@ def overall(report: Report) -> list[tuple[str, str]]:
         lines.append(("theory", f"{inside:,} of {count(len(known), 'layer')} within the predicted band"))
     if report.effective_depth is not None:
         weighty = len({layer.name for layer in report.layers if layer.parametric})
-        depth = f"effectively {number(report.effective_depth)} of {count(weighty, 'weight layer')} learn"
-        lines.append(("depth", depth))
+        learn = f"{count(weighty, 'weight layer')} {'learns' if weighty == 1 else 'learn'}"
+        lines.append(("depth", f"effectively {number(report.effective_depth)} of {learn}"))
     entropies = [each.entropy for each in report.attention if math.isfinite(each.entropy)]
     if entropies:
         peaked = max(each.peaked for each in report.attention)

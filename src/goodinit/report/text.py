@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
-from rich.console import Console, RenderableType
+from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
+from rich.segment import Segment
 
 from goodinit.errors import WrongTypeError
 from goodinit.records import (
@@ -42,6 +44,22 @@ _DRAWN: dict[type, Callable[..., RenderableType]] = {
     Comparison: comparison,
     ExperimentResult: experiment,
 }
+# Control characters as their pictures: in a name of a layer they could rewrite what a terminal shows.
+_PICTURES = {
+    **{code: 0x2400 + code for code in range(32) if code not in b"\t\n"},
+    **dict.fromkeys(range(0x7F, 0xA0), 0xFFFD),
+}
+
+
+@dataclass(frozen=True)
+class _Readable:
+    """What is drawn, without control characters of its own."""
+
+    drawn: RenderableType
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        for segment in console.render(self.drawn, options):
+            yield Segment(segment.text.translate(_PICTURES), segment.style, segment.control)
 
 
 def renderable(record: Any, *, full: bool = False) -> RenderableType:
@@ -56,14 +74,14 @@ def renderable(record: Any, *, full: bool = False) -> RenderableType:
         WrongTypeError: for any other kind of record.
 
     >>> from goodinit.records import Verification
-    >>> type(renderable(Verification((), 1e-6))).__name__
-    'Group'
+    >>> Console().print(renderable(Verification((), 1e-6)))
+    Nothing to verify: the plan has no rows.
     """
     for kind, draw in _DRAWN.items():
         if isinstance(record, kind):
-            return draw(record, full=full)
+            return _Readable(draw(record, full=full))
     if isinstance(record, SinceBaseline):
-        return since_baseline(record)
+        return _Readable(since_baseline(record))
     known = ", ".join(kind.__name__ for kind in (*_DRAWN, SinceBaseline))
     raise WrongTypeError(f"record: expected one of {known}; got {type(record).__name__}")
 

@@ -7,12 +7,14 @@ from rich.table import Table
 from rich.text import Text
 
 from goodinit.records import LayerStep, MonitorLog, MonitorStep, ParameterStep
-from goodinit.report.words import count, number
+from goodinit.report.words import count, ending, number
 
 __all__ = ["BAD", "median_update", "training", "verdict"]
 
 # Layers shown of a network with more: the ends, the middle, and those that events name.
 _MOST_ROWS = 12
+# Widest name, so that the table fits 100 columns.
+_NAME = 36
 BAD = frozenset({"layer_died", "never_learned", "non_finite", "units_died", "balance_drifted"})
 
 
@@ -70,7 +72,7 @@ def _table(log: MonitorLog, full: bool) -> RenderableType:
     first = {(layer.name, layer.call): layer for layer in log.steps[0].layers}
     last = log.steps[-1]
     table = Table(box=None, pad_edge=False, header_style="dim", padding=(0, 2, 0, 0))
-    table.add_column("layer", overflow="fold", max_width=36)
+    table.add_column("layer", overflow="fold", max_width=_NAME)
     for title in ("out rms", "→", "grad rms", "→", "dead", "update/weight", "kept"):
         table.add_column(title, justify="right", no_wrap=True)
     weights = {p.name.rpartition(".")[0]: p for p in reversed(last.parameters) if p.kept is not None}
@@ -97,7 +99,7 @@ def _chosen(log: MonitorLog) -> set[int]:
 def _cells(start: LayerStep | None, now: LayerStep, weight: ParameterStep | None) -> tuple[str | Text, ...]:
     name = now.name + (f" (call {now.call + 1})" if now.call else "")
     return (
-        Text(name),
+        Text(ending(name, _NAME)),
         number(None if start is None else _root(start.output)),
         number(_root(now.output)),
         number(None if start is None else _root(start.gradient)),

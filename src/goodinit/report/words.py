@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-__all__ = ["between", "collapsed", "count", "number", "shape", "units"]
+__all__ = ["between", "collapsed", "count", "ending", "number", "shape", "units"]
 
 
 def number(value: float | None) -> str:
@@ -57,6 +57,15 @@ def shape(sizes: tuple[int, ...]) -> str:
     ('64×3×7×7', 'scalar')
     """
     return "×".join(str(size) for size in sizes) if sizes else "scalar"
+
+
+def ending(name: str, most: int) -> str:
+    """Return the end of a long name, which tells layers apart.
+
+    >>> ending("encoder.layers.11.attention", 16), ending("head", 16)
+    ('…rs.11.attention', 'head')
+    """
+    return name if len(name) <= most else f"…{name[1 - most :]}"
 
 
 def collapsed(names: tuple[str, ...], limit: int = 4) -> str:

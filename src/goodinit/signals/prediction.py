@@ -16,7 +16,7 @@ from goodinit.graph.examples import Example, given, in_words, none_fits, proposa
 from goodinit.graph.nested import floating, map_tensors, tensors
 from goodinit.graph.places import unwrapped
 from goodinit.records import LayerSignal, Prediction
-from goodinit.signals.expectations import Follower, returned_with_noise, spread
+from goodinit.signals.expectations import Follower, Passing, returned_with_noise, spread
 from goodinit.signals.fewer import Share, fewer
 from goodinit.signals.probing.recorder import canonical, recorded_modules
 from goodinit.signals.probing.sampling import KEPT, spaced
@@ -47,14 +47,23 @@ class Expectation:
 
 @dataclass(frozen=True)
 class _Met:
-    """A layer's output as it was met: what of an `Expected` is asked for later, for these are large."""
+    """A layer's output as it was met: what of an `Expected` is asked for later, for these are large.
+
+    Attributes:
+        mean: of its second moments.
+        back: of the gradient moments that will come back to them.
+        noise: variance of its log that finite width explains.
+        own: the same by what is approximated, the number of elements, and inputs that stand for others.
+    """
 
     key: tuple[str, int]
-    q: Tensor
+    mean: float
+    count: int
+    back: Passing
     noise: float
-    fuzz: float
+    own: float
     gap: float
-    steps: tuple[float, ...] = ()
+    steps: tuple[float, ...]
 
 
 def predictions(model: nn.Module, batch: Any = None, *, seed: int = 0) -> dict[tuple[str, int], Expectation]:
@@ -107,12 +116,12 @@ def predictions(model: nn.Module, batch: Any = None, *, seed: int = 0) -> dict[t
             for some, share in _within_reach(model, example, seed):
                 with kept_generators(seed, devices):
                     try:
-                        met, ends = _followed(model, some)
+                        met, roots = _followed(model, some, share)
                     except Exception as error:
                         failure = failure or error
                         tried.append(some.words())
                     else:
-                        return _finished(met, ends, share)
+                        return _finished(met, roots)
     if batch is None:
         raise none_fits("batch", model, tried, failure) from failure
     raise ExampleError(
@@ -161,12 +170,13 @@ def _plainly() -> ExitStack:
     return stack
 
 
-def _followed(model: nn.Module, example: Example) -> tuple[list[_Met], list[Tensor]]:
+def _followed(model: nn.Module, example: Example, share: Share) -> tuple[list[_Met], list[Tensor]]:
+    """Return what was met in order, and the second moments that gradients start from."""
     args, kwargs = map_tensors((example.args, example.kwargs), lambda t: t.detach().clone())
     follower = Follower(model.parameters(), [tensor for _, tensor in tensors((args, kwargs))])
     met: list[_Met] = []
     calls: dict[str, int] = {}
-
+    last: list[Tensor] = []
     steps: dict[nn.Module, tuple[float, ...]] = {}
 
     def whole(module: nn.RNNBase, inputs: Any, output: Any) -> None:
@@ -179,12 +189,13 @@ def _followed(model: nn.Module, example: Example) -> tuple[list[_Met], list[Tens
             calls[name] = call + 1
             tensor = floating(output)[0][1] if floating(output) else None
             expected = None if tensor is None else follower.expected(tensor)
-            if expected is not None:
-                noise = spread(expected)
-                found = _Met(
-                    (name, call), expected.q, noise, expected.fuzz, expected.gap, steps.get(module, ())
-                )
-                met.append(found)
+            if expected is None or not 0 < (mean := float(expected.q.detach().mean())) < math.inf:
+                return
+            last[:] = [expected.q]
+            count = expected.q.numel()
+            own = _FLOOR + expected.fuzz + 2 / count + share.noise(expected.q)
+            width, back = spread(expected), Passing(expected.q)
+            met.append(_Met((name, call), mean, count, back, width, own, expected.gap, steps.get(module, ())))
 
         return note
 
@@ -204,7 +215,7 @@ def _followed(model: nn.Module, example: Example) -> tuple[list[_Met], list[Tens
             for _, tensor in floating(output)
             if (expected := follower.expected(tensor)) is not None
         ]
-    return met, ends
+    return met, ends or last
 
 
 def _within_reach(model: nn.Module, example: Example, seed: int) -> Iterator[tuple[Example, Share]]:
@@ -217,17 +228,15 @@ def _within_reach(model: nn.Module, example: Example, seed: int) -> Iterator[tup
     yield example, Share(1, 1)
 
 
-def _finished(met: list[_Met], ends: list[Tensor], share: Share) -> dict[tuple[str, int], Expectation]:
-    usable = [item for item in met if 0 < float(item.q.detach().mean()) < math.inf]
-    back = _back(usable, ends)
-    last = next((at for at in range(len(usable) - 1, -1, -1) if back[at][0] > 0), None)
+def _finished(met: list[_Met], roots: list[Tensor]) -> dict[tuple[str, int], Expectation]:
+    back = _back(met, roots)
+    last = next((at for at in range(len(met) - 1, -1, -1) if back[at][0] > 0), None)
     found = {}
-    for at, item in enumerate(usable):
-        own = _FLOOR + item.fuzz + 2 / item.q.numel() + share.noise(item.q)
-        output = _band(float(item.q.detach().mean()), item.noise + own, item.gap, item.gap)
+    for at, item in enumerate(met):
+        output = _band(item.mean, item.noise + item.own, item.gap, item.gap)
         gradient = None
         if last is not None and at <= last and back[at][0] > 0:
-            noise = max(back[at][3] - back[last][3], 0.0) + own + 2 / usable[last].q.numel()
+            noise = max(back[at][3] - back[last][3], 0.0) + item.own + 2 / met[last].count
             value, least, most = (back[at][k] / back[last][k] for k in range(3))
             gradient = _band(
                 value, noise, math.log(value / min(least, value)), math.log(max(most, value) / value)
@@ -236,12 +245,12 @@ def _finished(met: list[_Met], ends: list[Tensor], share: Share) -> dict[tuple[s
     return found
 
 
-def _back(usable: list[_Met], ends: list[Tensor]) -> list[tuple[float, float, float, float]]:
+def _back(met: list[_Met], roots: list[Tensor]) -> list[tuple[float, float, float, float]]:
     """Return each layer's gradient second moment with its bounds and noise, for one of 1 at every output."""
-    roots = [root for root in ends or [item.q for item in usable[-1:]] if root.requires_grad]
-    if not roots or not usable:
-        return [(0.0, 0.0, 0.0, 0.0)] * len(usable)
-    return returned_with_noise(roots, [item.q for item in usable])
+    roots = [root for root in roots if root.requires_grad]
+    if not roots or not met:
+        return [(0.0, 0.0, 0.0, 0.0)] * len(met)
+    return returned_with_noise(roots, [item.back for item in met])
 
 
 def _band(value: float, noise: float, below: float, above: float) -> Prediction:

@@ -8,11 +8,10 @@ from dataclasses import dataclass
 
 import torch
 
+from goodinit.comparing.inputs import Batch, Inputs, leaves, rows, shapes
 from goodinit.errors import ArgumentError, WrongTypeError
 
-__all__ = ["KINDS", "Data", "Pair", "checked", "make", "split"]
-
-Pair = tuple[torch.Tensor, torch.Tensor]
+__all__ = ["KINDS", "Data", "checked", "make", "split"]
 
 # Kind -> default loss and metric.
 KINDS = {
@@ -32,7 +31,7 @@ class Data:
 
     Attributes:
         name: of the set.
-        train_x: inputs, shape (examples, ...).
+        train_x: inputs, shape (examples, ...); a tuple or a dict of several.
         train_y: targets: floating point of any shape for regression; int64 of shape (examples,) for
             classification, and (examples, steps) for a sequence.
         test_x: inputs of the test set; `test_y` its targets.
@@ -45,9 +44,9 @@ class Data:
     """
 
     name: str
-    train_x: torch.Tensor
+    train_x: Inputs
     train_y: torch.Tensor
-    test_x: torch.Tensor
+    test_x: Inputs
     test_y: torch.Tensor
     kind: str
     loss: str
@@ -57,14 +56,14 @@ class Data:
     labels: tuple[str, ...] = ()
 
     def __repr__(self) -> str:
-        sizes = f"{len(self.train_x)} + {len(self.test_x)} examples"
-        each = tuple(self.train_x.shape[1:])
+        sizes = f"{len(self.train_y)} + {len(self.test_y)} examples"
+        each = shapes(self.train_x, 1)
         return f"Data({self.name!r}: {sizes} of shape {each}, {self.kind}, {self.outputs} outputs)"
 
 
 def make(
     name: str,
-    parts: Iterable[Pair],
+    parts: Iterable[Batch],
     about: str,
     *,
     kind: str | None = None,
@@ -92,7 +91,7 @@ def make(
     return Data(name, *train, *test, kind, *KINDS[kind], max(1, outputs), about, labels)
 
 
-def split(x: torch.Tensor, y: torch.Tensor, test: float, generator: torch.Generator) -> tuple[Pair, Pair]:
+def split(x: Inputs, y: torch.Tensor, test: float, generator: torch.Generator) -> tuple[Batch, Batch]:
     """Split examples at random into a training and a test set.
 
     The training set is the first int(n·(1 − test)) of a random permutation, which is what
@@ -104,16 +103,17 @@ def split(x: torch.Tensor, y: torch.Tensor, test: float, generator: torch.Genera
     if isinstance(test, bool) or not isinstance(test, int | float) or not 0 < test < 1:
         raise ArgumentError(f"test must be a share between 0 and 1 of the examples, found {test!r}")
     # 1 − 0.3 is a little below 0.7 in binary; n·0.7 would then lose an example.
-    kept = math.floor(len(x) * (1 - test) + 1e-9)
-    if not 0 < kept < len(x):
+    count = len(y)
+    kept = math.floor(count * (1 - test) + 1e-9)
+    if not 0 < kept < count:
         raise ArgumentError(
-            f"test={test} of {len(x)} examples leaves {kept} to train on and {len(x) - kept} to test on: "
+            f"test={test} of {count} examples leaves {kept} to train on and {count - kept} to test on: "
             "give more examples or another share"
         )
-    order = torch.randperm(len(x), generator=generator).to(x.device)
-    train, rest = order[:kept], order[kept:]
-    there = y.device
-    return (x[train], y[train.to(there)]), (x[rest], y[rest.to(there)])
+    order = torch.randperm(count, generator=generator)
+    # An index on the CPU takes rows of a tensor anywhere.
+    train, rest = rows((x, y), order[:kept]), rows((x, y), order[kept:])
+    return train, rest
 
 
 def checked(data: Data) -> Data:
@@ -134,17 +134,21 @@ def checked(data: Data) -> Data:
                 f"targets of the {part} set of {data.name!r} are {y.dtype}, which does not fit "
                 f"kind={data.kind!r}: floating-point targets are for regression, integers for classes"
             )
-    if data.train_x.shape[1:] != data.test_x.shape[1:]:
+    one, other = shapes(data.train_x, 1), shapes(data.test_x, 1)
+    if one != other:
         raise ArgumentError(
-            f"inputs of {data.name!r} have shape {tuple(data.train_x.shape[1:])} in the training set and "
-            f"{tuple(data.test_x.shape[1:])} in the test set: both must be alike"
+            f"inputs of {data.name!r} have shape {one} in the training set and "
+            f"{other} in the test set: both must be alike"
         )
     return data
 
 
-def check_pair(x: torch.Tensor, y: torch.Tensor, where: str) -> None:
+def check_pair(x: Inputs, y: torch.Tensor, where: str) -> None:
     """Raise unless these are inputs and targets that models can be trained on."""
-    for tensor, what in ((x, "inputs"), (y, "targets")):
+    parts = {f"inputs{place}": tensor for place, tensor in leaves(x).items()}
+    if not parts:
+        raise ArgumentError(f"inputs of {where} are an empty {type(x).__name__}: give one tensor or more")
+    for what, tensor in (*parts.items(), ("targets", y)):
         if not isinstance(tensor, torch.Tensor):
             raise WrongTypeError(f"{what} of {where} must be a tensor, found {type(tensor).__name__}")
         if tensor.layout != torch.strided or tensor.is_complex() or tensor.is_meta or tensor.is_quantized:
@@ -152,14 +156,17 @@ def check_pair(x: torch.Tensor, y: torch.Tensor, where: str) -> None:
                 f"{what} of {where} must be a dense, real tensor with values, found {tensor.dtype} "
                 f"({tensor.layout}, on {tensor.device})"
             )
-    if x.dim() == 0 or y.dim() == 0 or len(x) == 0 or len(y) == 0:
-        raise ArgumentError(
-            f"{where} must have examples along the first dimension, found inputs of shape {tuple(x.shape)} "
-            f"and targets of shape {tuple(y.shape)}"
-        )
-    if len(x) != len(y):
-        raise ArgumentError(f"{where} has {len(x)} inputs and {len(y)} targets: one target for each input")
-    for tensor, what in ((x, "inputs"), (y, "targets")):
+    for what, tensor in parts.items():
+        if tensor.dim() == 0 or y.dim() == 0 or len(tensor) == 0 or len(y) == 0:
+            raise ArgumentError(
+                f"{where} must have examples along the first dimension, found {what} of shape "
+                f"{tuple(tensor.shape)} and targets of shape {tuple(y.shape)}"
+            )
+        if len(tensor) != len(y):
+            raise ArgumentError(
+                f"{where} has {len(tensor)} {what} and {len(y)} targets: one target for each input"
+            )
+    for what, tensor in (*parts.items(), ("targets", y)):
         if tensor.numel() == 0:
             raise ArgumentError(f"{what} of {where} have no values: their shape is {tuple(tensor.shape)}")
         wrong = ~torch.isfinite(tensor)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,7 @@ import torch
 from goodinit.comparing.datasets.data import Data, check_pair, checked, make, split
 from goodinit.comparing.datasets.loading import load
 from goodinit.comparing.datasets.options import generator
+from goodinit.comparing.inputs import Batch, Inputs, leaves, rebuilt, shapes
 from goodinit.errors import ArgumentError, WrongTypeError
 
 __all__ = ["as_data"]
@@ -26,7 +28,9 @@ def as_data(data: Any, *, test: float = 0.3, seed: int = 0) -> Data:
     Args:
         data: a name (see `dataset_names`), a `Data`, a pair (X, Y) of tensors or arrays with examples
             along the first dimension, or a map-style torch Dataset whose items are pairs (x, y). A
-            data set that augments at random is read once, so its random choices are fixed.
+            data set that augments at random is read once, so its random choices are fixed. A tuple of
+            tensors or a dict in place of X (or x) are several inputs, for ``model(*x)`` or
+            ``model(**x)``.
         test: share of the examples that is kept for testing, chosen at random; not for a name or a
             `Data`, which have their own test set.
         seed: of that choice.
@@ -56,7 +60,7 @@ def as_data(data: Any, *, test: float = 0.3, seed: int = 0) -> Data:
     elif isinstance(data, tuple | list):
         if len(data) != 2:
             raise WrongTypeError(f"{_WANTED}; found a {type(data).__name__} of {len(data)}")
-        name, (x, y) = "(X, Y)", (_tensor(part, what) for part, what in zip(data, "XY", strict=True))
+        name, (x, y) = "(X, Y)", (_inputs(data[0], "X"), _tensor(data[1], "Y"))
     else:
         raise WrongTypeError(f"{_WANTED}; found {type(data).__name__}")
     check_pair(x, y, "data")
@@ -66,6 +70,18 @@ def as_data(data: Any, *, test: float = 0.3, seed: int = 0) -> Data:
         y = y.squeeze(1) if y.dim() == 2 and y.shape[1] == 1 else y
     parts = split(x, y, test, generator(seed))
     return make(name, parts, f"{len(x)} examples of the user's own, {test:.0%} of them for testing.")
+
+
+def _inputs(value: Any, what: str) -> Inputs:
+    """Return one tensor, or several in the form that they were given in.
+
+    A tuple of numbers, or of such tuples, is one tensor; a list always is, as everywhere in torch.
+    """
+    if isinstance(value, Mapping):
+        return {str(name): _inputs(part, f"{what}[{name!r}]") for name, part in sorted(value.items())}
+    if isinstance(value, tuple) and any(isinstance(part, torch.Tensor | np.ndarray) for part in value):
+        return tuple(_inputs(part, f"{what}[{at}]") for at, part in enumerate(value))
+    return _tensor(value, what)
 
 
 def _tensor(value: Any, what: str) -> torch.Tensor:
@@ -88,11 +104,11 @@ def _tensor(value: Any, what: str) -> torch.Tensor:
         raise WrongTypeError(f"{what} must hold numbers, found an array of {value.dtype}")
     if value.dtype.kind == "f":
         return torch.from_numpy(np.array(value, dtype=np.float64)).to(torch.get_default_dtype())
-    return torch.from_numpy(np.array(value, dtype=np.int64))
+    return torch.from_numpy(np.array(value, dtype=np.bool_ if value.dtype.kind == "b" else np.int64))
 
 
-def _read(data: torch.utils.data.Dataset[Any]) -> tuple[torch.Tensor, torch.Tensor]:
-    """Read a map-style data set once, into one tensor of inputs and one of targets."""
+def _read(data: torch.utils.data.Dataset[Any]) -> Batch:
+    """Read a map-style data set once, into inputs and targets."""
     name = type(data).__name__
     try:
         count = len(data)  # type: ignore[arg-type]
@@ -100,22 +116,33 @@ def _read(data: torch.utils.data.Dataset[Any]) -> tuple[torch.Tensor, torch.Tens
         raise WrongTypeError(f"{name} has no length: data must be a map-style Dataset") from error
     if not count:
         raise ArgumentError(f"{name} is empty: there is nothing to train on")
-    columns: tuple[list[torch.Tensor], list[torch.Tensor]] = ([], [])
+    pairs: list[Batch] = []
     for index in range(count):
-        item = data[index]
+        try:
+            item = data[index]
+        except Exception as error:
+            raise ArgumentError(
+                f"item {index} of {name} cannot be read: {type(error).__name__}: {error}"
+            ) from error
         if not isinstance(item, tuple | list) or len(item) != 2:
             found = f"{len(item)} values" if isinstance(item, tuple | list) else type(item).__name__
-            raise WrongTypeError(f"items of {name} must be pairs (x, y), found {found} at {index}")
-        for column, value, what in zip(columns, item, ("x", "y"), strict=True):
-            column.append(_tensor(value, f"{what} of item {index} of {name}"))
-    stacked = []
-    for column, what in zip(columns, ("x", "y"), strict=True):
-        shapes = {tuple(value.shape): None for value in column}
-        if len(shapes) > 1:
-            one, other, *_ = shapes
-            raise ArgumentError(
-                f"items of {name} differ in shape: {what} is {one} in one and {other} in another; pad or "
-                "crop them to one shape"
+            raise WrongTypeError(
+                f"items of {name} must be pairs (x, y), found {found} at {index}: several inputs are a tuple "
+                "or a dict in the place of x"
             )
-        stacked.append(torch.stack(column))
-    return stacked[0], stacked[1]
+        where = f"of item {index} of {name}"
+        pairs.append((_inputs(item[0], f"x {where}"), _tensor(item[1], f"y {where}")))
+    x, y = (_stacked(column, what, name) for column, what in zip(zip(*pairs, strict=True), "xy", strict=True))
+    return x, y
+
+
+def _stacked(column: Sequence[Inputs], what: str, name: str) -> Inputs:
+    forms = dict.fromkeys(str(shapes(value)) for value in column)
+    if len(forms) > 1:
+        one, other, *_ = forms
+        raise ArgumentError(
+            f"items of {name} differ in shape: {what} is {one} in one and {other} in another; pad or "
+            "crop them to one shape"
+        )
+    parts = zip(*(leaves(value).values() for value in column), strict=True)
+    return rebuilt(column[0], [torch.stack(part) for part in parts])

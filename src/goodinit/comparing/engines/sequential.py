@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import nn
 
+from goodinit.comparing.inputs import Batch, called, rows
 from goodinit.comparing.members import Layout, Member, State
 from goodinit.comparing.objectives import Objective
 from goodinit.comparing.optimizers import Optimizer
@@ -31,7 +32,7 @@ def sequential(
     loss: Objective,
     members: Sequence[Member],
     factors: Sequence[float],
-    data: tuple[torch.Tensor, torch.Tensor],
+    data: Batch,
     order: Callable[[int, int], torch.Tensor],
 ) -> Callable[[State, int, int], State]:
     """Return the function (state, first, last) -> state that trains members one after another.
@@ -63,7 +64,7 @@ def sequential(
         loaded(model, layout, state).train()
         parameters = dict(model.named_parameters())
         trained = [parameters[name] for name in layout.trained]
-        rule = optimizer.of_torch(trained, member.lr)
+        rule = optimizer.of_torch({name: parameters[name] for name in layout.trained}, member.lr)
         _, _, slots = layout.split(state)
         if first:
             for index, parameter in enumerate(trained):
@@ -77,7 +78,7 @@ def sequential(
                 for group in rule.param_groups:
                     group["lr"] = member.lr * factors[step]
                 rule.zero_grad()
-                loss(model(inputs[batch]), targets[batch]).reshape(()).backward()
+                loss(called(model, rows(inputs, batch)), targets[batch]).reshape(()).backward()
                 rule.step()
         named = {**parameters, **dict(model.named_buffers())}
         slots_after = [

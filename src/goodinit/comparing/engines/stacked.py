@@ -10,7 +10,8 @@ from torch.fx import GraphModule
 from torch.fx.experimental.proxy_tensor import make_fx
 
 from goodinit.comparing.engines.draws import Draw, draw_for
-from goodinit.comparing.engines.step import NotStackable, plain_kernels
+from goodinit.comparing.engines.step import NotStackable, plain_kernels, reason
+from goodinit.comparing.inputs import Batch, leaves
 from goodinit.comparing.members import Member, State
 from goodinit.comparing.optimizers import Optimizer
 from goodinit.comparing.streams import borrowed
@@ -33,7 +34,7 @@ def stacked(
     optimizer: Optimizer,
     members: Sequence[Member],
     factors: Sequence[float],
-    data: tuple[torch.Tensor, torch.Tensor],
+    data: Batch,
     order: Callable[[int, int], torch.Tensor],
     dtype: torch.dtype,
 ) -> Callable[[State, int, int], State]:
@@ -53,7 +54,7 @@ def stacked(
     Raises:
         NotStackable: when the first step runs, if torch cannot do an operation for all members.
     """
-    inputs, targets = data
+    examples = (*leaves(data[0]).values(), data[1])
     rates = [member.lr for member in members]
     seeds = list(dict.fromkeys(member.seed for member in members))
     rows = torch.tensor([seeds.index(member.seed) for member in members])
@@ -65,7 +66,8 @@ def stacked(
             for step in range(first, last):
                 batch = batches[:, step - first].long()
                 drawn = [each[rows] for each in draw_for(draws, seeds, step)]
-                flat = [*state, *scalars[step - first].unbind(1), inputs[batch], targets[batch], *drawn]
+                seen = (tensor[batch] for tensor in examples)
+                flat = [*state, *scalars[step - first].unbind(1), *seen, *drawn]
                 if len(members) not in known:
                     known[len(members)] = _together(graph, flat)
                 state = list(known[len(members)](*flat))[:-1]
@@ -80,5 +82,4 @@ def _together(graph: GraphModule, flat: Sequence[torch.Tensor]) -> GraphModule:
         try:
             return make_fx(vmap(graph))(*flat)
         except Exception as error:
-            text = " ".join(str(error).split())
-            raise NotStackable(f"torch.vmap cannot take its step ({text[:160]})") from error
+            raise NotStackable(reason(error, "do its step for all members")) from error

@@ -9,16 +9,17 @@ from typing import Any
 
 import torch
 from torch import nn
-from torch.func import functional_call, functionalize, grad_and_value
+from torch.func import functionalize, grad_and_value
 from torch.fx import GraphModule
 from torch.fx.experimental.proxy_tensor import make_fx
 
+from goodinit.comparing.inputs import Inputs, called, leaves, rebuilt
 from goodinit.comparing.members import Layout
 from goodinit.comparing.objectives import Objective
 from goodinit.comparing.optimizers import Optimizer
 from goodinit.comparing.streams import borrowed
 
-__all__ = ["NotStackable", "is_random", "one_step", "plain_kernels", "refuse_random", "traced"]
+__all__ = ["NotStackable", "is_random", "one_step", "plain_kernels", "reason", "refuse_random", "traced"]
 
 aten = torch.ops.aten
 functorch: Any = torch._C._functorch
@@ -70,22 +71,26 @@ def plain_kernels() -> Iterator[None]:
 
 
 def one_step(
-    model: nn.Module, loss: Objective, optimizer: Optimizer, layout: Layout
+    model: nn.Module, loss: Objective, optimizer: Optimizer, layout: Layout, like: Inputs
 ) -> Callable[..., list[torch.Tensor]]:
-    """Return a function (*state, *scalars, x, y) -> [*state, loss] that changes nothing it is given."""
+    """Return a function (*state, *scalars, *x, y) -> [*state, loss] that changes nothing it is given.
+
+    `like` are inputs of the form that the tensors x have.
+    """
+    parts = len(leaves(like))
     count = len(layout.trained) + len(layout.kept) + len(layout.slots) * len(layout.trained)
 
     def objective(
-        trained: dict[str, torch.Tensor], kept: dict[str, torch.Tensor], x: torch.Tensor, y: torch.Tensor
+        trained: dict[str, torch.Tensor], kept: dict[str, torch.Tensor], x: Inputs, y: torch.Tensor
     ) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
         # The forward pass may write into buffers (batch norm's statistics): into copies of them.
         kept = {name: value.clone() for name, value in kept.items()}
-        output = functional_call(model, {**trained, **kept}, (x,))
+        output = called(model, x, {**trained, **kept})
         return loss(output, y).reshape(()), kept
 
     def step(*flat: torch.Tensor) -> list[torch.Tensor]:
         trained, kept, slots = layout.split(flat[:count])
-        scalars, (x, y) = flat[count:-2], flat[-2:]
+        scalars, x, y = flat[count : -parts - 1], rebuilt(like, flat[-parts - 1 : -1]), flat[-1]
         gradients, (value, after) = grad_and_value(objective, has_aux=True)(
             dict(zip(layout.trained, trained, strict=True)), dict(zip(layout.kept, kept, strict=True)), x, y
         )
@@ -93,7 +98,7 @@ def one_step(
         states: list[list[torch.Tensor]] = [[] for _ in slots]
         for index, name in enumerate(layout.trained):
             parameter, new = optimizer.update(
-                trained[index], gradients[name], [slot[index] for slot in slots], scalars
+                name, trained[index], gradients[name], [slot[index] for slot in slots], scalars
             )
             moved.append(parameter)
             for slot, tensor in zip(states, new, strict=True):
@@ -129,7 +134,7 @@ def traced(function: Callable[..., object], inputs: Sequence[torch.Tensor]) -> G
                 # What a model does at its first call alone is no part of a step.
                 first, second = second, once()
         except Exception as error:
-            raise NotStackable(_reason(error)) from error
+            raise NotStackable(reason(error, "trace its step")) from error
     if first.code != second.code:
         raise NotStackable("its forward pass does not do the same twice")
     return first
@@ -140,12 +145,27 @@ def _writes(target: object) -> bool:
     return schema is not None and schema.is_mutable
 
 
-def _reason(error: Exception) -> str:
-    """Return why tracing failed, in a line."""
+# What torch says, and what that means.
+_VALUES = "its control flow or its shapes depend on values"
+_REASONS = {
+    "tracing tensor": _VALUES,
+    "data-dependent": _VALUES,
+    "Cannot cast": _VALUES,
+    ".item()": _VALUES,
+    "dynamic shape": _VALUES,
+    "as_strided_scatter": "it changes part of a tensor in place in a way that torch.vmap has no rule for",
+    "doesn't have storage": "it takes tensors out of torch (to NumPy, say), where a trace does not see them",
+    "setup_context": "it has an autograd.Function without setup_context, which torch.func needs",
+    "saved tensor hooks": "it uses checkpointing (hooks on saved tensors), which torch.func does not take",
+    "dynamo-optimized": "it was compiled by torch.compile: let build() return the model itself",
+}
+
+
+def reason(error: Exception, doing: str) -> str:
+    """Return why torch could not do something for all members, in a line."""
     text = " ".join(str(error).split())
-    if "tracing tensor" in text or "data-dependent" in text or "Cannot cast" in text or ".item()" in text:
-        return "its control flow or its shapes depend on values"
-    return f"torch cannot trace its step ({type(error).__name__}: {text[:160]})"
+    known = next((meaning for needle, meaning in _REASONS.items() if needle in text), None)
+    return known or f"torch cannot {doing} ({type(error).__name__}: {text[:160]})"
 
 
 def is_random(operation: object) -> bool:

@@ -53,7 +53,7 @@ def conclude(
     seeds = best[0].seeds
     if seeds < 6:
         told.append(
-            f"With {seeds} {'seed' if seeds == 1 else 'seeds'} no interval of a median reaches 95 %, and no "
+            f"With {_seeds(seeds)} no interval of a median reaches 95 %, and no "
             "difference can be found; 6 is the least, for a single comparison."
         )
     if tests > 1:
@@ -69,7 +69,9 @@ def _headline(
 ) -> str:
     """Name the plan with the best median, and which others it beats for sure."""
     leader = (max if higher_is_better else min)(best, key=lambda plan: plan.score.value)
-    median = f"median {metric} {number(leader.score.value)} ({range_of(leader.score)}, {leader.seeds} seeds)"
+    median = (
+        f"median {metric} {number(leader.score.value)} ({range_of(leader.score)}, {_seeds(leader.seeds)})"
+    )
     where = "" if leader.lr is None else place(leader.lr)
     if len(best) == 1:
         return f"{leader.plan}{where}: {median}."
@@ -88,6 +90,10 @@ def _headline(
         f"{head} It beats {_list([name for name in others if name in beaten])}, and cannot be told apart "
         f"from {_list(level)}."
     )
+
+
+def _seeds(count: int) -> str:
+    return "1 seed" if count == 1 else f"{count} seeds"
 
 
 def _order(gap: Difference) -> tuple[str, str]:

@@ -14,8 +14,12 @@ __all__ = ["Card", "Gauge", "card"]
 
 # Names beyond these are one click away.
 _NAMES = 6
-# What can be run within a cure: between backquotes, or a call such as goodinit.initialize(model, "auto").
-_CODE = re.compile(r"`([^`]+)`|((?:goodinit|torch|nn|model|plan)\.[\w.]+\((?:[^()]|\([^()]*\))*\))")
+# What can be run within a cure: between backquotes, a statement to its end, or a call such as
+# goodinit.initialize(model, "auto").
+_CODE = re.compile(
+    r"`([^`]+)`|((?:for name in \(|with torch\.).*?\)(?=;|$))"
+    r"|((?:goodinit|torch|nn|model|plan)\.[\w.]+\((?:[^()]|\([^()]*\))*\))"
+)
 
 
 @dataclass(frozen=True)
@@ -52,7 +56,7 @@ class Card:
 
 def card(finding: Finding, docs: str | None) -> Card:
     """Return a finding as a card; `docs` is the address of the folder of documentation pages."""
-    snippets = tuple(quoted or call for quoted, call in _CODE.findall(finding.cure))
+    snippets = tuple("".join(found) for found in _CODE.findall(finding.cure))
     whole = len(snippets) == 1 and finding.cure.strip(" .`") == snippets[0].strip(" .`")
     return Card(
         code=finding.code,

@@ -8,6 +8,6 @@ from __future__ import annotations
 
 from goodinit.signals.expectations.expected import Expected, gaussian_means, spread
 from goodinit.signals.expectations.following import Follower
-from goodinit.signals.expectations.returning import returned_with_noise
+from goodinit.signals.expectations.returning import Passing, returned_with_noise
 
-__all__ = ["Expected", "Follower", "gaussian_means", "returned_with_noise", "spread"]
+__all__ = ["Expected", "Follower", "Passing", "gaussian_means", "returned_with_noise", "spread"]

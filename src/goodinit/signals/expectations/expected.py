@@ -118,13 +118,14 @@ def from_data(x: Tensor, axis: int = -1) -> Expected:
     """Return the description of a tensor whose values are known; `axis` counts its features."""
     wide = x.detach().cpu().double()
     square = (wide**2).requires_grad_()
-    return Expected(square, wide, shared_mean(wide, axis) ** 2, axis, math.inf, normal=False)
+    shared = shared_mean(wide, axis).expand_as(wide) ** 2
+    return Expected(square, wide, shared, axis, math.inf, normal=False)
 
 
 def shared_mean(values: Tensor, axis: int) -> Tensor:
-    """Return for each feature the mean over all samples and positions, in the shape of the values."""
+    """Return for each feature the mean over all samples and positions, of size 1 in their dimensions."""
     dims = [d for d in range(-values.ndim, 0) if d != axis]
-    return values.mean(dim=dims, keepdim=True).expand_as(values) if dims else values
+    return values.mean(dim=dims, keepdim=True) if dims else values
 
 
 def spread(x: Expected) -> float:
@@ -283,30 +284,28 @@ def settled(x: Expected) -> Expected:
         return shifted(straight, offset) if line[1] else straight
     q, m = x.q.detach(), x.m
     mu = float(m.mean())
-    v = (q - 2 * m * mu + mu**2).clamp_min(0.0)
+    # In place where it can be: new memory costs more than the arithmetic.
+    v = (q - m * (2 * mu)).add_(mu**2).clamp_(min=0.0)
     high = float(v.max())
     if not math.isfinite(high) or high <= 0:
         # Nothing random is left: the function of a number.
         value = x.program(m.double().clone()).double()
         q = known_factor(x.q, value**2, torch.ones_like(value))
         return replace(x, q=q, m=value, p=value**2, program=None, normal=False, token=object())
-    low = max(float(v[v > 0].min()), high * math.exp(-_STEP * (_GRID - 2)))
+    low = max(float(v.where(v > 0, math.inf).min()), high * math.exp(-_STEP * (_GRID - 2)))
     steps = max(1, math.ceil((math.log(high) - math.log(low)) / _STEP))
     grid = [math.exp(math.log(low) + (math.log(high) - math.log(low)) * k / steps) for k in range(steps + 1)]
     found = gaussian_means(x.program, mu, grid)
-    place = v.clamp(low, high).log()
-    square, mean, slope = (
-        _interpolated(place, found.log_v, y) for y in (found.square, found.mean, found.slope)
-    )
-    common = x.p - 2 * shared_mean(m, x.axis) * mu + mu**2
-    alike = (common / v.clamp_min(1e-300)).clamp(0.0, 1.0)
-    common = square * _dual(found.hermite, float(alike.mean()))
+    common = (x.p - 2 * shared_mean(m, x.axis) * mu).add_(mu**2)
+    alike = float(common.div_(v.clamp_min(1e-300)).clamp_(0.0, 1.0).mean())
+    place = v.clamp_(low, high).log_()
+    square, mean, slope = _interpolated(place, found.log_v, (found.square, found.mean, found.slope))
     a = abs(found.elasticity)
     return replace(
         x,
         q=known_factor(x.q, square, slope, max(3 * found.slope_kurtosis - 1, 0.0) / x.units),
         m=mean,
-        p=torch.minimum(common, square),
+        p=square * _dual(found.hermite, alike),
         s=a**2 * x.s + max(found.kurtosis - 1, 0.0) / x.units,
         gap=a * x.gap,
         fuzz=x.fuzz + (0.0 if x.normal else _SHAPE),
@@ -324,12 +323,14 @@ def _dual(shares: Tensor, c: float) -> float:
     return min(1.0, float(shares @ powers) + rest * float(c ** len(shares)))
 
 
-def _interpolated(place: Tensor, grid: Tensor, values: Tensor) -> Tensor:
+def _interpolated(place: Tensor, grid: Tensor, tables: Sequence[Tensor]) -> list[Tensor]:
+    """Return what each table has at these places of an even grid; the places are used up."""
     if len(grid) < 2 or float(grid[-1] - grid[0]) <= 0:
-        return values[-1].expand_as(place).clone()
-    at = (place - grid[0]) / (grid[-1] - grid[0]) * (len(grid) - 1)
-    left = at.floor().clamp(0, len(grid) - 2).long()
-    return torch.lerp(values[left], values[left + 1], at - left)
+        return [values[-1].expand_as(place).clone() for values in tables]
+    at = place.sub_(grid[0]).div_(grid[-1] - grid[0]).mul_(len(grid) - 1)
+    left = at.long().clamp_(0, len(grid) - 2)
+    at -= left
+    return [values.diff().take(left).mul_(at).add_(values.take(left)) for values in tables]
 
 
 def summed(x: Expected, y: Expected, sign: float) -> Expected:
@@ -369,7 +370,7 @@ def shifted(x: Expected, by: Tensor) -> Expected:
     """Return the sum with known numbers."""
     x = settled(x)
     by = by.detach().cpu().double()
-    common = shared_mean(by.expand_as(x.q), x.axis)
+    common = shared_mean(by.reshape((1,) * (x.q.ndim - by.ndim) + by.shape), x.axis)
     more = 2 * shared_mean(x.m, x.axis) * common + common**2
-    q = x.q + 2 * x.m * by + by**2
-    return replace(x, q=q, m=x.m + by, p=(x.p + more).clamp_min(0.0), token=object())
+    q = x.q + (x.m * (2 * by)).add_(by**2)
+    return replace(x, q=q, m=x.m + by, p=(x.p + more).clamp_(min=0.0), token=object())

@@ -81,7 +81,7 @@ def _of_two(name: str, args: Sequence[Any], kwargs: dict[str, Any], x: Expected,
     product = x.q * y.q
     return replace(
         wider,
-        q=known_factor(product, product, torch.ones_like(product), noise / 2),
+        q=known_factor(product, product, product.new_ones(()), noise / 2),
         m=x.m * y.m,
         p=x.p * y.p,
         units=min(x.units, y.units),
@@ -137,7 +137,7 @@ def _with_level(
     found = scaled(x, level.value if name == "mul" else 1 / level.value)
     if not own:
         return replace(found, s=found.s + level.spread, gap=found.gap + level.gap)
-    ones = torch.ones_like(found.q)
+    ones = found.q.new_ones(())
     return replace(
         found,
         q=known_factor(found.q, found.q, ones, spread(x) + 2 / x.units, x.gap),

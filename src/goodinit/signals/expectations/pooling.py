@@ -78,7 +78,7 @@ def _pooled(
     gap = half_width(low, high)
     axis = x.axis if keep else x.axis + sum(d > x.axis for d in dims)
     # A mean of k passes 1/k² of a gradient's second moment to each of the k.
-    q = known_factor(pool(x.q), middle, torch.full_like(middle, 1 / count))
+    q = known_factor(pool(x.q), middle, middle.new_tensor(1 / count))
     return replace(
         x,
         q=q,
@@ -118,7 +118,7 @@ def _max_pool(args: Sequence[Any], shadow: Shadow, output: Any) -> Found:
     average = pool(x.q)
     shift = float(largest.mean() - single.mean()) / 2
     mean = pool(x.m) + shift
-    back = torch.full_like(average, math.sqrt(steeper))
+    back = average.new_tensor(math.sqrt(steeper))
     q = known_factor(average, average.detach() * math.sqrt(up), back, gap=abs(math.log(steeper)) / 2)
     return replace(
         x,

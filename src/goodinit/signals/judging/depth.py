@@ -81,8 +81,8 @@ class Noise:
 
     @property
     def high(self) -> float:
-        """Upper edge of what chance explains, as a logarithm."""
-        return self.mean + _SIGMAS * self.std
+        """Upper edge of what chance explains, as a logarithm; to keep its size is nothing to explain."""
+        return max(self.mean + _SIGMAS * self.std, 0.0)
 
 
 def noise(units: Sequence[int], values: Sequence[float] = ()) -> Noise:
@@ -186,9 +186,11 @@ def factor(log: float) -> float:
     return math.exp(min(max(log, -700.0), 700.0))
 
 
-def interval(found: Effect) -> tuple[float, float]:
-    """Return the effect's factor less and plus what chance adds."""
-    spread = found.noise.high - found.noise.mean
+def interval(found: Effect) -> tuple[float, float] | None:
+    """Return the effect's factor less and plus what chance adds; None where that is nothing."""
+    if found.noise.std == 0:
+        return None
+    spread = _SIGMAS * found.noise.std
     return factor(found.size - spread), factor(found.size + spread)
 
 

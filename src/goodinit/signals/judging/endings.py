@@ -62,7 +62,7 @@ def _loss(probe: Probe) -> tuple[Finding, ...]:
 def _allowed(probe: Probe) -> float:
     """Return the excess that is allowed, with what chance makes of logits in a plain deep network."""
     widths = [layer.units for layer in points(probe.layers)[:-1]]
-    chance = 0.0 if "normalised" in probe.structure else max(noise(widths).high, 0.0)
+    chance = 0.0 if "normalised" in probe.structure else noise(widths).high
     return _NATS * factor(chance / 2.0)
 
 

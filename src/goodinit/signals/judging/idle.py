@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
+
+import torch
 
 from goodinit.records import Finding, ParameterSignal
 from goodinit.signals.probing.probe import Probe
@@ -16,52 +19,44 @@ _TOLD = 12
 def judge_idle(probe: Probe) -> tuple[Finding, ...]:
     """Find trainable parameters that no gradient reaches, or only zeros."""
     trainable = [p for p in probe.parameters if p.trainable]
-    if not any(p.gradient is not None for p in trainable):
-        return _unreached(probe, trainable)
-    return (*_zero(probe, trainable), *_unused([p for p in trainable if p.gradient is None]))
+    idle = [p for p in trainable if p.gradient is None]
+    return (*_zero(probe, trainable), *(_unused(probe, idle, len(idle) == len(trainable)) if idle else ()))
 
 
-def _unreached(probe: Probe, trainable: Sequence[ParameterSignal]) -> tuple[Finding, ...]:
-    """Find models of which nothing can learn, because what they return depends on no parameter."""
-    if not trainable:
-        return ()
+def _unused(probe: Probe, idle: Sequence[ParameterSignal], all_are: bool) -> tuple[Finding, ...]:
+    if all_are:
+        # Without a loss this may be a mode in which the model only decides, such as decoding.
+        severity = "error" if probe.loss is not None else "warning"
+        cause = (
+            f"Nothing of what {probe.model} returns can be differentiated by any of its parameters: it is "
+            "detached, made by argmax or rounding, or computed under torch.no_grad()."
+        )
+        cure = (
+            "return floating outputs that depend on the parameters: without .detach(), .item(), argmax or "
+            "torch.no_grad() on the way"
+        )
+    else:
+        severity = "note"
+        cause = (
+            f"No path leads from '{idle[0].name}' to what is differentiated: it is not used in this forward "
+            "pass, or detached."
+        )
+        cure = (
+            "use it in forward, remove it, or freeze it: "
+            f"for name in {_first(idle)!r}: model.get_parameter(name).requires_grad_(False)"
+        )
     return (
         Finding(
             code="GI125",
             title="Unused parameters",
-            # Without a loss this may be a mode in which the model only decides, such as decoding.
-            severity="error" if probe.loss is not None else "warning",
-            where=tuple(p.name for p in trainable),
-            measure="trainable parameters that no gradient can reach",
-            effect=float(len(trainable)),
-            interval=None,
-            expected=(0.0, 0.0),
-            cause=f"Nothing of what {probe.model} returns can be differentiated by any of its parameters: it "
-            "is detached, made by argmax or rounding, or computed under torch.no_grad().",
-            cure="return floating outputs that depend on the parameters: without .detach(), .item(), argmax "
-            "or torch.no_grad() on the way",
-        ),
-    )
-
-
-def _unused(idle: Sequence[ParameterSignal]) -> tuple[Finding, ...]:
-    if not idle:
-        return ()
-    return (
-        Finding(
-            code="GI125",
-            title="Unused parameters",
-            severity="note",
+            severity=severity,
             where=tuple(p.name for p in idle),
             measure="trainable parameters that no gradient can reach",
             effect=float(len(idle)),
             interval=None,
             expected=(0.0, 0.0),
-            cause=f"No path leads from '{idle[0].name}' to what is differentiated: it is not used in this "
-            "forward "
-            "pass, or detached.",
-            cure="use it in forward, remove it, or freeze it: "
-            f"for name in {_first(idle)!r}: model.get_parameter(name).requires_grad_(False)",
+            cause=cause,
+            cure=cure,
         ),
     )
 
@@ -86,14 +81,20 @@ def _zero(probe: Probe, trainable: Sequence[ParameterSignal]) -> tuple[Finding, 
         return ()
     chosen = _starts_at_zero(trainable)
     first = next(p for p in stuck if len(p.shape) >= 2)
-    why = (
-        f"'{chosen.name}' starts at zero and cuts it off in the first step"
-        if chosen is not None
-        else "units that are off for the whole batch, a factor of zero, or a step without a slope cut it off"
+    why = "units that are off for the whole batch, a factor of zero, or a step without a slope cut it off"
+    cure = (
+        "look at the operations between it and the loss: .detach(), argmax, rounding, a mask or a factor of "
+        "zeros"
     )
-    small = chosen is None and first.dtype in ("float16", "bfloat16")
-    if small:
+    if chosen is not None:
+        why = f"'{chosen.name}' starts at zero and cuts it off in the first step"
+        cure = "nothing, if that zero was chosen: it learns from the second step on"
+    elif first.dtype in ("float16", "bfloat16"):
         why += f", or it is smaller than the smallest number of {first.dtype}"
+        cure += "; or torch.amp.GradScaler"
+    elif _faded(trainable):
+        why = f"others have faded to the smallest numbers of {first.dtype}, and this one to nothing"
+        cure = "keep gradients from vanishing on their way back"
     return (
         Finding(
             code="GI117",
@@ -105,12 +106,16 @@ def _zero(probe: Probe, trainable: Sequence[ParameterSignal]) -> tuple[Finding, 
             interval=None,
             expected=(0.0, 0.0),
             cause=f"The gradient of '{first.name}' is exactly zero: {why}.",
-            cure="nothing, if that zero was chosen: it learns from the second step on"
-            if chosen is not None
-            else "look at the operations between it and the loss: .detach(), argmax, rounding, a mask or a "
-            f"factor of zeros{'; or torch.amp.GradScaler' if small else ''}",
+            cure=cure,
         ),
     )
+
+
+def _faded(trainable: Sequence[ParameterSignal]) -> bool:
+    """Whether the smallest gradient that is left is beyond the normal numbers of float32."""
+    left = [p.gradient.second_moment for p in trainable if p.gradient is not None]
+    least: float = min((size for size in left if size > 0), default=1.0)
+    return math.sqrt(least) < torch.finfo(torch.float32).tiny
 
 
 def _starts_at_zero(trainable: Sequence[ParameterSignal]) -> ParameterSignal | None:

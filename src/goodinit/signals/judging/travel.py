@@ -257,7 +257,7 @@ def forward_finding(
         title="Vanishing signal" if vanishing else "Exploding signal",
         severity=severity(change),
         where=tuple(dict.fromkeys((first.name, last.name))),
-        measure=f"second moment of layer outputs, last over first{_BY_THEORY if told else ''}",
+        measure=f"trend of the second moment of layer outputs, last over first{_BY_THEORY if told else ''}",
         effect=factor(change.size),
         interval=interval(change),
         expected=expected(change),
@@ -285,7 +285,7 @@ def backward_finding(
         title="Vanishing gradient" if vanishing else "Exploding gradient",
         severity=severity(change),
         where=tuple(dict.fromkeys((backward[0][0].name, backward[-1][0].name))),
-        measure=f"second moment of gradients at layer outputs, first {each} over "
+        measure=f"trend of the second moment of gradients at layer outputs, first {each} over "
         f"last{_BY_THEORY if told else ''}",
         effect=factor(change.size),
         interval=interval(change),
@@ -322,7 +322,7 @@ def judge_information(probe: Probe) -> tuple[Finding, ...]:
             code="GI108",
             title="Input forgotten",
             severity="error" if fading is None else severity_of_fading(fading),
-            where=(layer.name, line[-1].name),
+            where=tuple(dict.fromkeys((layer.name, line[-1].name))),
             measure="share of the second moment that differs between samples, last layer over input",
             effect=kept[-1],
             interval=None,

@@ -13,8 +13,8 @@ from goodinit.signals.probing.probe import Probe
 __all__ = ["judge_twins", "twins"]
 
 # Equal units agree to the last bit, or to rounding where a library sums some in another order. Mirrored units
-# agree forward by design, and two of 64 in the gradient by chance in one layer of 100,000.
-_NEAR = 1e-6
+# agree forward by design, and two of 64 in the gradient by chance in one layer of half a million.
+_NEAR = 2e-7
 # In half precision a mean of few values can agree by chance.
 _ENOUGH = 16
 

@@ -29,23 +29,23 @@ class Lowered:
         program: what one step does.
         state: number of vectors of the state.
         scalars: arrays of the optimizer's numbers.
-        x: array of the inputs; `y` of the targets.
+        data: arrays of the inputs, then that of the targets.
     """
 
     program: Program
     state: int
     scalars: tuple[int, ...]
-    x: int
-    y: int
+    data: tuple[int, ...]
 
 
-def lower(graph: GraphModule, inputs: Sequence[torch.Tensor], states: int) -> Lowered:
+def lower(graph: GraphModule, inputs: Sequence[torch.Tensor], states: int, scalars: int) -> Lowered:
     """Turn a step's graph into a program.
 
     Args:
-        graph: (*state, *scalars, x, y) -> (*state, loss), without writes into tensors.
+        graph: (*state, *scalars, *x, y) -> (*state, loss), without writes into tensors.
         inputs: an example of what it takes.
-        states: how many tensors the state has.
+        states: how many of them are the state.
+        scalars: how many of them are the optimizer's numbers.
 
     Raises:
         NotStackable: if an operation is unknown here.
@@ -76,9 +76,8 @@ def lower(graph: GraphModule, inputs: Sequence[torch.Tensor], states: int) -> Lo
             env[node] = _call(program, node, env)
     results = [env[node] if isinstance(node, Node) else node for node in output.args[0]]
     _store(program, fed[:states], results)
-    return Lowered(
-        program, size, tuple(value.array for value in fed[states:-2]), fed[-2].array, fed[-1].array
-    )
+    arrays = tuple(value.array for value in fed[states:])
+    return Lowered(program, size, arrays[:scalars], arrays[scalars:])
 
 
 def _store(program: Program, state: Sequence[Value], results: Sequence[Any]) -> None:

@@ -16,6 +16,7 @@ from goodinit.comparing.engines.compiled.program import kind_of
 from goodinit.comparing.engines.compiled.source import source
 from goodinit.comparing.engines.stacked import scalar_table
 from goodinit.comparing.engines.step import NotStackable
+from goodinit.comparing.inputs import Batch, leaves
 from goodinit.comparing.members import Member, State
 from goodinit.comparing.optimizers import Optimizer
 
@@ -41,13 +42,14 @@ class Step:
     dtype: torch.dtype
 
 
-def compile_step(graph: GraphModule, inputs: Sequence[torch.Tensor], states: int) -> Step:
+def compile_step(graph: GraphModule, inputs: Sequence[torch.Tensor], states: int, scalars: int) -> Step:
     """Compile one member's step.
 
     Args:
         graph: what `one_step` gives, traced.
         inputs: an example of what it takes.
         states: how many of them are the state.
+        scalars: how many of them are the optimizer's numbers.
 
     Raises:
         NotStackable: if an operation or a type is unknown, or there is no compiler.
@@ -61,11 +63,11 @@ def compile_step(graph: GraphModule, inputs: Sequence[torch.Tensor], states: int
     if odd:
         raise NotStackable(f"it mixes {dtype} with {', '.join(map(str, odd))}")
     width = lanes(dtype)
-    lowered = lower(graph, inputs, states)
+    lowered = lower(graph, inputs, states, scalars)
     statements = len(lowered.program.statements)
     if statements > LONGEST:
         raise NotStackable(f"its step has {statements} loops, which take too long to compile")
-    text, memory = source(lowered, width, len(inputs[-2]))
+    text, memory = source(lowered, width, len(inputs[-1]))
     if memory + lowered.state > LARGEST:
         raise NotStackable(
             f"it is so large ({memory + lowered.state} numbers in a step) that torch is faster"
@@ -78,7 +80,7 @@ def compiled(
     optimizer: Optimizer,
     members: Sequence[Member],
     factors: Sequence[float],
-    data: tuple[torch.Tensor, torch.Tensor],
+    data: Batch,
     order: Callable[[int, int], torch.Tensor],
     seeds: Sequence[int],
 ) -> Callable[[State, int, int], State]:
@@ -95,7 +97,7 @@ def compiled(
     """
     lowered, width, dtype, memory = step.lowered, step.width, step.dtype, step.memory
     library = step.library
-    inputs_flat, targets_flat = (_flat(tensor, dtype) for tensor in data)
+    flat = [_flat(tensor, dtype) for tensor in (*leaves(data[0]).values(), data[1])]
     rates = list(dict.fromkeys(member.lr for member in members))
     groups = -(-len(members) // width)
     # The last group is filled up with copies of the last member, whose results nobody reads.
@@ -113,6 +115,7 @@ def compiled(
         batches = order(first, last).contiguous()
         scalars = scalar_table(optimizer, rates, factors, first, last).to(dtype).contiguous()
         packed = _packed(state, groups, width, dtype)
+        places = (ctypes.c_void_p * len(flat))(*(tensor.data_ptr() for tensor in flat))
 
         def work(thread: int) -> None:
             begin, end = groups * thread // threads, groups * (thread + 1) // threads
@@ -124,8 +127,7 @@ def compiled(
                 _pointer(scalars),
                 _pointer(rate_of[begin * width :]),
                 ctypes.c_long(len(rates)),
-                _pointer(inputs_flat),
-                _pointer(targets_flat),
+                places,
                 _pointer(batches),
                 _pointer(row_of[begin * width :]),
             )

@@ -52,7 +52,7 @@ _FUNCTION = {
 _RUN = r"""
 extern "C" void init(void** found) { @INIT@ }
 extern "C" void run(long steps, long groups, V* state, V* memory, const T* scalars, const int32_t* rates,
-                    long rate_count, const @X@* inputs, const @Y@* targets, const int32_t* batches,
+                    long rate_count, const void* const* data, const int32_t* batches,
                     const int32_t* rows) {
 #if defined(__x86_64__)
   // Numbers below 1e-38 would slow every operation that meets them; they count as 0.
@@ -66,11 +66,7 @@ extern "C" void run(long steps, long groups, V* state, V* memory, const T* scala
       for (int l = 0; l < W; l++) {
         const int32_t* batch = batches + (rows[g * W + l] * steps + t) * @BATCH@;
         for (int b = 0; b < @BATCH@; b++) {
-          const @X@* x = inputs + (long)batch[b] * @WIDE_X@;
-          const @Y@* y = targets + (long)batch[b] * @WIDE_Y@;
-          for (int f = 0; f < @WIDE_X@; f++) ((@XV@*)M)[@PLACE_X@ + b * @WIDE_X@ + f][l] = x[f];
-          for (int f = 0; f < @WIDE_Y@; f++) ((@YV@*)M)[@PLACE_Y@ + b * @WIDE_Y@ + f][l] = y[f];
-        }
+@LOAD@        }
         const T* h = scalars + (t * rate_count + rates[g * W + l]) * @SCALARS@;
         @FEED@
       }
@@ -95,7 +91,7 @@ def source(lowered: Lowered, lanes: int, batch: int) -> tuple[str, int]:
     program = lowered.program
     offsets, memory = program.places()
     single = str(program.scalar) == "torch.float32"
-    used = sorted({*program.first, lowered.x, lowered.y})
+    used = sorted({*program.first, *lowered.data})
     declared = "".join(
         f"{VECTOR[program.kinds[array]]}*const b{array}=({VECTOR[program.kinds[array]]}*)"
         f"({program.fixed.get(array) or f'M+{offsets[array]}'});"
@@ -104,7 +100,15 @@ def source(lowered: Lowered, lanes: int, batch: int) -> tuple[str, int]:
     body = "\n".join(program.statements)
     names = [name for name in FUNCTIONS if f"m_{name}(" in body]
     number = {"f": "T", "i": "I", "b": "I"}
-    kinds = (program.kinds[lowered.x], program.kinds[lowered.y])
+    load = ""
+    for index, array in enumerate(lowered.data):
+        kind, wide = program.kinds[array], program.sizes[array] // batch
+        number_of, vector = number[kind], VECTOR[kind]
+        load += (
+            f"          {{ const auto* e = (const {number_of}*)data[{index}] + (long)batch[b] * {wide};\n"
+            f"            for (int f = 0; f < {wide}; f++)\n"
+            f"              (({vector}*)M)[{offsets[array]} + b * {wide} + f][l] = e[f]; }}\n"
+        )
     words = {
         "T": "float" if single else "double",
         "I": "int32_t" if single else "int64_t",
@@ -116,20 +120,12 @@ def source(lowered: Lowered, lanes: int, batch: int) -> tuple[str, int]:
         ),
         "STATE": lowered.state,
         "BATCH": batch,
-        "WIDE_X": program.sizes[lowered.x] // batch,
-        "WIDE_Y": program.sizes[lowered.y] // batch,
-        "PLACE_X": offsets[lowered.x],
-        "PLACE_Y": offsets[lowered.y],
-        "X": number[kinds[0]],
-        "Y": number[kinds[1]],
-        "XV": VECTOR[kinds[0]],
-        "YV": VECTOR[kinds[1]],
         "SCALARS": len(lowered.scalars),
         "FEED": "".join(f"M[{offsets[array]}][l]=h[{at}];" for at, array in enumerate(lowered.scalars)),
     }
     functions = "".join(_FUNCTION[FUNCTIONS[name]].format(name) for name in names)
     step = f"static void step(V*__restrict__ S,V*__restrict__ M){{{declared}\n{body}\n}}\n"
-    text = _HEAD + functions + step + _RUN
+    text = _HEAD + functions + step + _RUN.replace("@LOAD@", load)
     for word, value in words.items():
         text = text.replace(f"@{word}@", str(value))
     return text, memory
