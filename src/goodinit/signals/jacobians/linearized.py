@@ -208,8 +208,9 @@ def _maps(runner: _Runner, delta: Tensor, end: Tensor) -> Linearized:
         end.numel() // samples,
         samples,
         joint,
-        lambda v: forward(_as(v, delta)).reshape(samples, -1).double(),
-        lambda u: back(_as(u, end)).reshape(samples, -1).double(),
+        # On the CPU, where every machine has float64.
+        lambda v: forward(_as(v, delta)).reshape(samples, -1).cpu().double(),
+        lambda u: back(_as(u, end)).reshape(samples, -1).cpu().double(),
     )
 
 
