@@ -114,7 +114,9 @@ def _by_place(values: torch.Tensor, axis: int) -> torch.Tensor:
     places = spaced(values.shape[axis], KEPT)
     if axis == values.ndim - 1:
         kept = values.reshape(-1, values.shape[axis])[:, places]
-        parts = [part.double().square().sum(dim=0) for part in kept.split(BLOCK // KEPT)]
+        # Where squares are not known to be safe in their own precision: elsewhere than on the CPU.
+        kept = kept if kept.device.type == "cpu" else kept.double()
+        parts = [part.square().sum(dim=0, dtype=torch.float64) for part in kept.split(BLOCK // KEPT)]
     else:
         outer, inner = values.shape[:axis].numel(), values.shape[axis + 1 :].numel()
         kept = values.reshape(outer, values.shape[axis], inner)[:, places]

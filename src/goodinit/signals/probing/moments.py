@@ -14,6 +14,7 @@ __all__ = [
     "COUNT",
     "LARGEST",
     "NONFINITE",
+    "any_square_sum",
     "as_moments",
     "flat_real",
     "in_range",
@@ -155,6 +156,17 @@ def in_range(vector: torch.Tensor) -> bool:
 def square_sum(flat: torch.Tensor) -> torch.Tensor:
     """Return Σx² of a flat contiguous tensor as a float64 number; squares must be in range."""
     return torch.cat(_norms(flat)).double().square().sum()
+
+
+def any_square_sum(flat: torch.Tensor) -> torch.Tensor:
+    """Return Σx² of a flat tensor as a float64 number, whatever its range; waits for no other device."""
+    if flat.device.type == "cpu" and flat.dtype == torch.float32 and flat.numel():
+        low, high = _RANGE[torch.float32]
+        found = square_sum(flat.contiguous())
+        if low * low <= float(found) / flat.numel() <= high * high:
+            return found
+    norm: torch.Tensor = torch.linalg.vector_norm(flat.double())
+    return norm.square()
 
 
 def _norms(flat: torch.Tensor) -> list[torch.Tensor]:

@@ -11,6 +11,7 @@ import torch
 from torch.utils.hooks import RemovableHandle
 
 from goodinit.graph.nested import floating
+from goodinit.signals.probing.moments import any_square_sum
 
 __all__ = ["Outcome"]
 
@@ -78,7 +79,7 @@ class Outcome:
 
     def _receive(self, gradient: torch.Tensor | None) -> None:
         if gradient is not None:
-            self._squares.append(torch.linalg.vector_norm(gradient.detach().double()).square())
+            self._squares.append(any_square_sum(gradient.detach().reshape(-1)))
 
     def _against_nothing(self, output: Any, loss: Callable[..., Any], target: Any) -> None:
         if not _class_numbers(target) or not isinstance(output, torch.Tensor) or output.ndim < 2:
