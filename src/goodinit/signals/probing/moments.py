@@ -159,13 +159,14 @@ def square_sum(flat: torch.Tensor) -> torch.Tensor:
 
 
 def any_square_sum(flat: torch.Tensor) -> torch.Tensor:
-    """Return Σx² of a flat tensor as a float64 number, whatever its range; waits for no other device."""
+    """Return Σx² of a flat tensor as a float64 number, whatever its range."""
     if flat.device.type == "cpu" and flat.dtype == torch.float32 and flat.numel():
         low, high = _RANGE[torch.float32]
         found = square_sum(flat.contiguous())
         if low * low <= float(found) / flat.numel() <= high * high:
             return found
-    norm: torch.Tensor = torch.linalg.vector_norm(flat.double())
+    wide = (flat.cpu() if flat.device.type == "mps" else flat).double()
+    norm: torch.Tensor = torch.linalg.vector_norm(wide)
     return norm.square()
 
 
