@@ -6,9 +6,9 @@ kernels' groups, the carry into the block number's high word, the end of the add
 between the elements of a strided tensor must stay as it was. Cases come in groups of 64 that share
 law, parameters, key, stream and dtype, so that the reference draws all their blocks in one call.
 
-``python benchmarks/kernel_agreement.py [cases] [seconds] [--triton]`` goes on where the last run ended, for
-as many seconds (600 by default), until so many cases (a million) are done; figures so far are in
-``results/kernel_agreement.json``, written every half minute, so that a run that is cut off loses no more
+``python benchmarks/kernel_agreement.py [cases] [seconds] [--triton] [--processes N]`` goes on where the last
+run ended, for as many seconds (600 by default), until so many cases (a million) are done; figures so far are
+in ``results/kernel_agreement.json``, written every half minute, so that a run that is cut off loses no more
 than that. Kernels that were built anew begin anew. With ``--triton`` the cases go through the GPU's kernel
 in Triton's interpreter (about 10 ms each) and to ``results/kernel_agreement_triton.json``.
 """
@@ -24,9 +24,11 @@ import random
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -204,8 +206,51 @@ def about_kernels(triton: bool) -> dict[str, Any]:
     return {"algorithm": ALGORITHM, "instruction_sets": names, "kernels": digest}
 
 
+@dataclass(frozen=True)
+class Compared:
+    """What one group of cases gave."""
+
+    law: str  # and dtype, which all its cases share
+    elements: int
+    wrong: dict[str, list[Case]]  # by kernel
+    cpu_seconds: float
+
+
+def compare_group(seed: int, names: Sequence[str]) -> Compared:
+    """Run the group of a seed on each kernel and on the reference."""
+    clock = time.process_time()
+    group = random_group(random.Random(seed))
+    expected, wrong = references(group), {}
+    for name in names:
+        with only(name):
+            wrong[name] = [c for c, e in zip(group, expected, strict=True) if not torch.equal(c.run(), e)]
+    law = f"{group[0].law} {str(group[0].dtype).removeprefix('torch.')}"
+    elements = sum(case.region.numel for case in group)
+    return Compared(law, elements, wrong, time.process_time() - clock)
+
+
+@contextmanager
+def workers(processes: int, triton: bool) -> Iterator[Callable[..., Iterator[Compared]]]:
+    """An ordered `map`: in this process, or in several."""
+    if processes == 1:
+        yield map
+        return
+    with get_context("spawn").Pool(processes, initializer=_begin, initargs=(triton,)) as pool:
+        yield pool.imap
+
+
+def _begin(triton: bool) -> None:
+    torch.set_num_threads(1)
+    about_kernels(triton)
+
+
 def main(
-    cases: int, seconds: float, keep: Callable[[dict[str, Any]], Any], kept: Path, triton: bool = False
+    cases: int,
+    seconds: float,
+    keep: Callable[[dict[str, Any]], Any],
+    kept: Path,
+    triton: bool = False,
+    processes: int = 1,
 ) -> dict[str, Any]:
     """Run groups until so many cases or seconds are done; each group has a seed of its own."""
     about = about_kernels(triton)
@@ -217,29 +262,27 @@ def main(
             done |= before
     done |= about
     differ, laws = Counter[str](done["differ"]), Counter[str](done["by_law"])
-    before_cpu, clock, began = done["cpu_seconds"], time.process_time(), time.monotonic()
-    last = began
+    began = last = time.monotonic()
 
     def figures() -> dict[str, Any]:
-        used = {"cpu_seconds": round(before_cpu + time.process_time() - clock, 1)}
         found = {"differ": {name: differ[name] for name in names}, "by_law": dict(sorted(laws.items()))}
-        return done | used | found
+        return done | found | {"cpu_seconds": round(done["cpu_seconds"], 1)}
 
-    while done["cases"] < cases and time.monotonic() - began < seconds:
-        group = random_group(random.Random(done["cases"]))
-        laws[f"{group[0].law} {str(group[0].dtype).removeprefix('torch.')}"] += len(group)
-        expected = references(group)
-        for name in names:
-            with only(name):
-                wrong = [c for c, e in zip(group, expected, strict=True) if not torch.equal(c.run(), e)]
-            differ[name] += len(wrong)
-            for case in wrong:
-                print(f"{name}: {case}")
-        done["cases"] += len(group)
-        done["elements"] += sum(case.region.numel for case in group)
-        if time.monotonic() - last > KEEP_EVERY:
-            last = time.monotonic()
-            keep(figures())
+    with workers(processes, triton) as each:
+        for compared in each(partial(compare_group, names=names), range(done["cases"], cases, GROUP)):
+            done["cases"] += GROUP
+            done["elements"] += compared.elements
+            done["cpu_seconds"] += compared.cpu_seconds
+            laws[compared.law] += GROUP
+            for name, wrong in compared.wrong.items():
+                differ[name] += len(wrong)
+                for case in wrong:
+                    print(f"{name}: {case}")
+            if time.monotonic() - began > seconds:
+                break
+            if time.monotonic() - last > KEEP_EVERY:
+                last = time.monotonic()
+                keep(figures())
     return figures()
 
 
@@ -249,6 +292,7 @@ if __name__ == "__main__":
     parser.add_argument("cases", nargs="?", type=float, default=1e6)
     parser.add_argument("seconds", nargs="?", type=float, default=600.0)
     parser.add_argument("--triton", action="store_true", help="the GPU's kernel in Triton's interpreter")
+    parser.add_argument("--processes", type=int, default=1)
     given = parser.parse_args()
     result = "kernel_agreement_triton" if given.triton else "kernel_agreement"
     outcome = main(
@@ -257,6 +301,7 @@ if __name__ == "__main__":
         lambda figures: save(result, figures),
         RESULTS / f"{result}.json",
         given.triton,
+        given.processes,
     )
     print(json.dumps(outcome, indent=1))
     if outcome["cases"] < given.cases:
