@@ -83,6 +83,28 @@ def test_a_model_that_returns_its_own_loss_is_held_against_its_logits() -> None:
     assert "GI121" in found(Own(50.0), {"x": x, "labels": labels}, None)
 
 
+def test_a_loss_that_the_logits_cannot_cost_is_another_loss() -> None:
+    class Spelling(nn.Module):
+        """As transformers' CTC models: the loss sums what every step of the sequence costs."""
+
+        def __init__(self, factor: float) -> None:
+            super().__init__()
+            self.net, self.factor = classifier(32), factor
+
+        def forward(self, x: torch.Tensor, labels: torch.Tensor) -> SimpleNamespace:
+            logits = self.net(x) * self.factor
+            steps = torch.log_softmax(logits, -1).transpose(0, 1)
+            lengths = torch.tensor([len(steps)] * len(x)), torch.tensor([labels.shape[1]] * len(x))
+            loss = nn.functional.ctc_loss(steps, labels, *lengths, reduction="sum")
+            return SimpleNamespace(loss=loss, logits=logits)
+
+    torch.manual_seed(0)
+    given = {"x": torch.randn(4, 50, 16), "labels": torch.randint(1, 32, (4, 5))}
+    alone = Spelling(0.1)
+    assert float(alone(**given).loss.detach()) > 100 * math.log(32)
+    assert "GI121" not in found(alone, given, None)
+
+
 class Tied(nn.Module):
     """A table that is looked up and multiplied by, as a module's weight or in an operation."""
 

@@ -96,18 +96,20 @@ class Outcome:
             self.classes = classes
 
     def _own(self, output: Any, inputs: Any) -> None:
-        """Take the logits of a model that returned its own loss of labels."""
+        """Take the logits of a model that returned its own loss of labels, if that can be their cross-entropy."""
         parts = output if isinstance(output, Mapping) else vars(output) if hasattr(output, "__dict__") else {}
         logits, labels = parts.get("logits"), inputs.get("labels") if isinstance(inputs, Mapping) else None
-        if (
-            isinstance(parts.get("loss"), torch.Tensor)
-            and isinstance(logits, torch.Tensor)
-            and _class_numbers(labels)
-        ):
-            classes = logits.shape[-1] if logits.ndim else 1
-            if classes > 1:
-                self.baselines.append(math.log(classes))
-                self.classes = classes
+        loss = parts.get("loss")
+        if not isinstance(loss, torch.Tensor) or not isinstance(logits, torch.Tensor) or loss.numel() != 1:
+            return
+        if not _class_numbers(labels) or not logits.numel() or not logits.ndim or logits.shape[-1] < 2:
+            return
+        baseline = math.log(logits.shape[-1])
+        # No item costs more than ln C + max − min of its logits. More is a sum, or another loss such as CTC.
+        reach = float((logits.amax(-1) - logits.amin(-1)).max())
+        if not float(loss) > baseline + reach + 1e-3 * baseline:
+            self.baselines.append(baseline)
+            self.classes = logits.shape[-1]
 
 
 def _class_numbers(target: Any) -> bool:
