@@ -8,10 +8,11 @@ from torch import nn
 from torch.nn.utils import parametrizations, prune
 
 from goodinit.errors import ArgumentError, UncoveredError
+from goodinit.graph.formulas import structure
 from goodinit.initializers import Constant, Keep, Normal
 from goodinit.plans import initialize, plan
 from goodinit.recipes import RECIPES
-from goodinit.recipes.intent import one_value, structure
+from goodinit.recipes.intent import one_value
 
 
 class Block(nn.Module):

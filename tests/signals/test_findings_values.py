@@ -122,6 +122,25 @@ def test_identical_layers_are_noted_and_do_not_make_a_model_sick(count: int) -> 
     assert check(nn.Sequential(*(nn.Linear(12, 12) for _ in range(count)))).findings == ()
 
 
+def test_layers_that_start_from_one_formula_are_no_copies() -> None:
+    class Decaying(nn.Module):
+        """As in state space models: the same range of decays in each layer."""
+
+        def __init__(self, decays: torch.Tensor) -> None:
+            super().__init__()
+            self.layer, self.decay = nn.Linear(8, 8), nn.Parameter(decays.clone())
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            y: torch.Tensor = self.layer(x)
+            return x + (y[..., None] * self.decay.sigmoid()).mean(-1)
+
+    ranges = torch.arange(1.0, 17.0).log().repeat(8, 1)
+    powers = torch.linspace(0, 1, 16).view(1, 16) ** 0.7
+    for decays, same in ((ranges, False), (powers, False), (torch.randn(8, 16), True)):
+        model = nn.Sequential(*(Decaying(decays) for _ in range(3)))
+        assert ("GI115" in found(model)) == same
+
+
 def test_a_padding_row_that_a_fill_overwrote_is_found() -> None:
     class Text(nn.Module):
         def __init__(self) -> None:

@@ -18,21 +18,16 @@ from torch.nn.utils.parametrize import ParametrizationList
 
 from goodinit.errors import ArgumentError
 from goodinit.graph import Place, Use
+from goodinit.graph.formulas import structure
 from goodinit.initializers import Blocks, Constant, Keep
-from goodinit.initializers.sharding import is_distributed
 from goodinit.recipes.decision import Decision
 from goodinit.recipes.torch_defaults import torch_rules
 
-__all__ = ["author_set", "is_blank", "kept", "one_value", "structure"]
+__all__ = ["author_set", "is_blank", "kept", "one_value"]
 
 # Endings of the parts that hooks of torch.nn.utils (weight_norm, spectral_norm, prune) make of a
 # parameter, and the endings of what stands beside each.
 _HOOKED = {"g": ("v",), "v": ("g",), "orig": ("u", "mask")}
-
-# So many numbers, spread over a parameter, tell whether they were drawn.
-_LOOKED_AT = 4096
-# Ten numbers are in order by chance once in 1.8 million draws.
-_IN_ORDER = 10
 
 
 def one_value(parameter: torch.Tensor) -> float | None:
@@ -54,41 +49,6 @@ def one_value(parameter: torch.Tensor) -> float | None:
         return next(
             (short for digits in range(1, 17) if first == (short := float(f"{value:.{digits}g}"))), value
         )
-
-
-def structure(parameter: torch.Tensor) -> str | None:
-    """Return what sets numbers apart that no law draws, or None where they may be drawn.
-
-    Draws hardly repeat: of at most 4096 numbers, spread over the parameter, a quarter or more differ, and
-    more than 512 of many (in half precision more than 1/ε, which is far less than a law reaches).
-    Nor do they lie in order, or at equal distances.
-
-    >>> structure(torch.eye(3).flatten()), structure(torch.linspace(0, 1, 5)), structure(torch.eye(3) + 0.1)
-    ('few distinct values', 'evenly spaced', 'few distinct values')
-    >>> structure(torch.randn(9)) is None
-    True
-    """
-    # In 8 bits draws repeat.
-    if parameter.is_meta or not parameter.is_floating_point() or parameter.element_size() == 1:
-        return None
-    with torch.no_grad():
-        if is_distributed(parameter):
-            parameter = parameter.full_tensor()  # type: ignore[attr-defined]
-        seen = parameter.flatten()[:: max(parameter.numel() // _LOOKED_AT, 1)].double()
-        if seen.numel() < 3 or not bool(seen.isfinite().all()):
-            return None
-        rounding = torch.finfo(parameter.dtype).eps
-        distinct, few = len(seen.unique()), min(seen.numel() // 4, 512, round(1 / rounding))
-        if rounding < 1e-6:  # no two of a handful of drawn numbers agree in so many digits
-            few = max(few, min(3, seen.numel() - 1))
-        if distinct <= few:
-            return "few distinct values"
-        steps = seen.diff()
-        exact = rounding < 1e-6 or seen.numel() >= _IN_ORDER
-        if exact and bool((steps - steps.mean()).abs().max() <= 4 * rounding * seen.abs().max()):
-            return "evenly spaced"
-        in_order = bool((steps > 0).all()) or bool((steps < 0).all())
-        return "in order" if in_order and seen.numel() >= _IN_ORDER else None
 
 
 def is_blank(places: Iterable[Place]) -> bool:

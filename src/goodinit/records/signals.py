@@ -148,7 +148,8 @@ class ParameterSignal:
     `kind` is the type of the module that owns it, `zeros` the share of exact zeros,
     `subnormal` the share of nonzero values too small to be normal numbers, and
     `underflow` the share of the gradient's elements that are zero or subnormal, estimated
-    from a regular subsample of 2,048 elements.
+    from a regular subsample of 2,048 elements. `formula` says what sets values apart that no
+    law draws ("in order"), None where they may be drawn.
     """
 
     name: str
@@ -166,6 +167,7 @@ class ParameterSignal:
     gradient_histogram: Histogram | None = None
     equal_units: int = 0
     repeats: int = 1
+    formula: str | None = None
     padding: float | None = None
     forget: float | None = None
     tied: tuple[str, ...] = ()

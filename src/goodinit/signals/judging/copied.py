@@ -15,13 +15,15 @@ def judge_copies(probe: Probe) -> tuple[Finding, ...]:
 
 
 def copies(probe: Probe) -> tuple[tuple[ParameterSignal, ...], ...]:
-    """Return groups of different matrices that hold the same values, by their moments.
+    """Return groups of different matrices that hold the same drawn values, by their moments.
 
-    Equal mean, second moment and maximum in float64 cannot be chance for random draws.
+    Equal mean, second moment and maximum in float64 cannot be chance for random draws. What a formula gives,
+    such as the range of decays in each layer of a state space model, is equal on purpose.
     """
     groups: dict[tuple[object, ...], list[ParameterSignal]] = {}
     for p in probe.parameters:
-        if len(p.shape) >= 2 and p.value.std > 0 and p.value.count >= 4 and p.zeros < 0.5:
+        drawn = len(p.shape) >= 2 and p.value.std > 0 and p.value.count >= 4 and p.zeros < 0.5
+        if drawn and p.formula is None:
             key = (p.shape, p.value.mean, p.value.second_moment, p.largest)
             groups.setdefault(key, []).append(p)
     return tuple(tuple(group) for group in groups.values() if len(group) > 1)

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from goodinit.graph.formulas import structure
 from goodinit.records import ParameterSignal
 from goodinit.signals.probing.kinds import is_embedding
 from goodinit.signals.probing.recorder import canonical
@@ -69,6 +70,7 @@ def _seen(module: nn.Module, leaf: str, tensor: Tensor, signal: ParameterSignal)
     drawn = tensor.ndim >= 2 and not signal.value.nonfinite and signal.value.std > 0
     if not drawn or not tensor.is_floating_point() or signal.zeros >= _SPARSE:
         return seen
+    seen["formula"] = structure(values)
     seen["repeats"] = equal_shards(tensor) if is_sharded(tensor) else 1
     if seen["repeats"] == 1:
         units = _unit_dimension(module, leaf, values)

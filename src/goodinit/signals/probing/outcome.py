@@ -96,7 +96,7 @@ class Outcome:
             self.classes = classes
 
     def _own(self, output: Any, inputs: Any) -> None:
-        """Take the logits of a model that returned its own loss of labels if it can be their cross-entropy."""
+        """Take the logits of a model that returned its own loss of labels, where it can be theirs."""
         parts = output if isinstance(output, Mapping) else vars(output) if hasattr(output, "__dict__") else {}
         logits, labels = parts.get("logits"), inputs.get("labels") if isinstance(inputs, Mapping) else None
         loss = parts.get("loss")
