@@ -227,6 +227,15 @@ FAULTY: dict[str, Family] = {
     "LSTM, default, 100 steps": Family(
         lambda: Last(_core(nn.LSTM), 24, 10), sequences(100), codes=frozenset({"GI120"})
     ),
+    "weights of one sign, ReLU, depth 10": _mlp(
+        10, 64, nn.ReLU, lambda w: nn.init.uniform_(w, 0, 2 / w.shape[1]), "GI112"
+    ),
+    "GRU that takes the batch for time": Family(
+        lambda: Last(nn.GRU(2, 24), 24, 10), sequences(16), codes=frozenset({"GI128"})
+    ),
+    "softmax before cross-entropy": Family(
+        lambda: nn.Sequential(convnet(4, norm=True), nn.Softmax(dim=1)), pictures, codes=frozenset({"GI129"})
+    ),
 }
 
 

@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import nn
 
+import goodinit
 from goodinit.errors import UnhealthyError
 from goodinit.records import Report
 from goodinit.signals import check
@@ -96,3 +97,39 @@ def test_notes_are_findings_that_leave_a_model_healthy_and_survive_json() -> Non
         model[1].weight[0, 0] = float("nan")
     with pytest.raises(UnhealthyError, match="GI101"):
         check(model).assert_healthy()
+
+
+class Aggregating(nn.Module):
+    """Sums over the neighbours of a graph, which only the batch knows."""
+
+    def __init__(self, depth: int, width: int) -> None:
+        super().__init__()
+        self.layers = nn.ModuleList(nn.Linear(width, width) for _ in range(depth))
+
+    def forward(self, x: torch.Tensor, neighbours: torch.Tensor) -> torch.Tensor:
+        for layer in self.layers:
+            x = torch.relu(layer(x + neighbours @ x))
+        return x
+
+
+def test_a_cure_is_made_on_a_batch_that_nobody_would_guess() -> None:
+    torch.manual_seed(0)
+    model, nodes = Aggregating(8, 32), 40
+    batch = torch.randn(nodes, 32), (torch.rand(nodes, nodes) < 0.3).float()
+    for each in model.layers:
+        nn.init.kaiming_normal_(each.weight)
+    finding = next(each for each in check(model, batch).findings if each.code == "GI103")
+    assert finding.cure == "goodinit.initialize(model, example=batch)"
+    goodinit.initialize(model)
+    assert not check(model, batch).healthy
+    goodinit.initialize(model, example=batch)
+    assert check(model, batch).healthy
+    assert "example=batch[0])" in _cures(model, (batch, torch.randn(nodes, 32)), nn.functional.mse_loss)
+    assert "example" not in _cures(chain(20, 0.5), torch.randn(4, 64), None)
+
+
+def _cures(model: nn.Module, batch: object, loss: object) -> str:
+    for parameter in model.parameters():
+        with torch.no_grad():
+            parameter.mul_(10.0 if loss else 0.1)
+    return " ".join(each.cure for each in check(model, batch, loss=loss).findings)  # type: ignore[arg-type]

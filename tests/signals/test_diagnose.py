@@ -317,3 +317,24 @@ def test_the_cure_cures(act: type[nn.Module]) -> None:
     assert not check(model).healthy
     goodinit.initialize(model)
     assert check(model).healthy
+
+
+@pytest.mark.parametrize("bias", [-8.0, 1000.0])
+def test_the_cure_of_biases_that_drown_their_inputs_sets_them_to_zero(bias: float) -> None:
+    import goodinit
+
+    torch.manual_seed(0)
+    model = healthy(depth=3, width=64)
+    for module in model:
+        if isinstance(module, nn.Linear):
+            nn.init.constant_(module.bias, bias)
+    nn.init.zeros_(model[-1].bias)
+    x = torch.randn(32, 64)
+    (finding,) = (each for each in check(model, x).findings if each.code == "GI108")
+    goodinit.initialize(model)
+    assert float(model[0].bias.mean()) == bias  # kept, as somebody's choice
+    cure = finding.cure.partition(": ")[2].rpartition("; then ")
+    exec(cure[0])
+    exec(cure[2])
+    assert all(float(module.bias.abs().max()) == 0 for module in model if isinstance(module, nn.Linear))
+    assert codes(model, x) == []

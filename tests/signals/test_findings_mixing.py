@@ -65,6 +65,53 @@ def test_tokens_that_are_alike_already_are_not_blamed_on_attention() -> None:
     assert "GI112" not in found(Attention(4, 16, skips=True), x)
 
 
+def test_tokens_of_one_number_have_no_direction_that_could_collapse() -> None:
+    torch.manual_seed(0)
+    x = torch.randn(4, 12, 16)
+    assert "GI112" not in found(nn.Sequential(Attention(4, 16, skips=True), nn.Linear(16, 1)), x)
+    assert "GI112" in found(nn.Sequential(Attention(8, 16, skips=False), nn.Linear(16, 2)), x)
+
+
+class Encoder(nn.Module):
+    """Post-norm blocks with queries and keys of their own, as in BERT; all weights of one std."""
+
+    def __init__(self, depth: int, width: int, std: float) -> None:
+        super().__init__()
+        self.parts = nn.ModuleList(nn.Linear(width, width) for _ in range(6 * depth))
+        self.norms = nn.ModuleList(nn.LayerNorm(width) for _ in range(2 * depth))
+        self.head = nn.Sequential(nn.Linear(width, width), nn.GELU(), nn.LayerNorm(width))
+        self.out = nn.Linear(width, 100)
+        for module in self.modules():
+            if isinstance(module, nn.Linear):
+                nn.init.normal_(module.weight, 0.0, std)
+                nn.init.zeros_(module.bias)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        for i, (first, second) in enumerate(zip(self.norms[::2], self.norms[1::2], strict=True)):
+            query, key, value, mix, up, down = self.parts[6 * i : 6 * i + 6]
+            heads = (part(x).unflatten(-1, (4, -1)).transpose(1, 2) for part in (query, key, value))
+            mixed = nn.functional.scaled_dot_product_attention(*heads)
+            x = first(x + mix(mixed.transpose(1, 2).flatten(2)))
+            x = second(x + down(torch.nn.functional.gelu(up(x))))
+        return self.out(self.head(x))  # type: ignore[no-any-return]
+
+
+@pytest.mark.parametrize(("depth", "width"), [(2, 32), (3, 64), (4, 128)])
+def test_a_gradient_that_passes_by_queries_and_keys_has_not_vanished(depth: int, width: int) -> None:
+    torch.manual_seed(0)
+    x = torch.randn(4, 24, width)
+    assert "GI104" not in found(Encoder(depth, width, 0.02), x)
+
+
+def test_a_gradient_that_fades_in_every_block_is_still_found() -> None:
+    torch.manual_seed(0)
+    x = torch.randn(4, 24, 64)
+    model = Encoder(4, 64, 0.02)
+    for norm in model.norms:
+        nn.init.constant_(norm.weight, 1e-3)
+    assert "GI104" in found(model, x)
+
+
 def test_the_difference_of_tokens_follows_from_their_common_cosine() -> None:
     shared, own = torch.randn(1, 1, 4096), torch.randn(2, 10, 4096)
     x = 3.0 * shared + own  # the cosine between two tokens is 9/10

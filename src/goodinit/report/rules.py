@@ -119,4 +119,20 @@ RULES: Final = {
         "What a recurrent network saw early hardly reaches its last step. Raise the forget gate's bias, "
         "or use an orthogonal recurrent weight."
     ),
+    "GI128": (
+        "The output of one sample depends on the others of its batch. Set batch_first=True where layers take "
+        "(batch, time, features), and reshape with the batch as the first dimension."
+    ),
+    "GI129": (
+        "The last operation's range does not reach the targets. Return what goes into it, or bring the "
+        "targets into its range."
+    ),
+    "GI130": (
+        "Output and target have different shapes, and the loss compares each output with every target. "
+        "Give both one shape."
+    ),
+    "GI131": (
+        "The output starts far larger than its targets. Standardize inputs and targets, or start the last "
+        "layer small."
+    ),
 }

@@ -14,7 +14,10 @@ __all__ = ["Verdict", "backward_measured", "fine", "verdict"]
 _JUDGED: Final = (
     (("GI101", "GI110", "GI115", "GI116", "GI118", "GI125"), "parameter values"),
     (("GI107",), "no NaN or infinity"),
-    (("GI102", "GI103", "GI108", "GI112", "GI114", "GI121"), "forward signal"),
+    (
+        ("GI102", "GI103", "GI108", "GI112", "GI114", "GI121", "GI128", "GI129", "GI130", "GI131"),
+        "forward signal",
+    ),
     (("GI104", "GI105", "GI111", "GI117", "GI123", "GI124", "GI127"), "gradients"),
     (("GI106", "GI109"), "units alive"),
     (("GI113",), "attention"),

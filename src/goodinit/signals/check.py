@@ -13,9 +13,11 @@ from torch import nn
 from goodinit.graph.examples import in_words
 from goodinit.records import JacobianSpectrum, Report
 from goodinit.signals.jacobians.jacobian import jacobian_spectrum
-from goodinit.signals.judging.diagnose import diagnose, remarks
+from goodinit.signals.judging.cures import INITIALIZATION
+from goodinit.signals.judging.diagnose import diagnose, gravest_first, remarks
 from goodinit.signals.judging.origins import traced_back
 from goodinit.signals.judging.patterns import inspected
+from goodinit.signals.judging.samples import judge_samples
 from goodinit.signals.prediction import predictions, with_predictions
 from goodinit.signals.probing.objective import split_batch
 from goodinit.signals.probing.probe import Probe, probe
@@ -65,7 +67,9 @@ def check(
     if predict:
         seen, trouble = _predicted(seen, model, first, loss, seed)
         notes += trouble
-    found = traced_back(diagnose(seen), seen, model, first, loss, seed)
+    mixed = () if has_shards(model) else judge_samples(model, first, loss, seed)
+    found = traced_back(gravest_first((*diagnose(seen), *mixed)), seen, model, first, loss, seed)
+    found = tuple(replace(each, cure=_on_example(each.cure, first, loss)) for each in found)
     return Report(
         model=seen.model,
         batch=seen.batch,
@@ -79,6 +83,15 @@ def check(
         jacobians=_jacobians(model, first, loss, seed) if jacobian else (),
         effective_depth=seen.effective_depth,
     )
+
+
+def _on_example(cure: str, batch: Any, loss: Callable[..., Any] | None) -> str:
+    """Return a cure whose plan is made on the batch, where nobody would guess such inputs from the model."""
+    inputs, _, has_target = split_batch(batch, loss)
+    if inputs is None or isinstance(inputs, torch.Tensor):
+        return cure
+    example = "batch[0]" if has_target else "batch"
+    return cure.replace(INITIALIZATION, f"{INITIALIZATION[:-1]}, example={example})")
 
 
 def _predicted(

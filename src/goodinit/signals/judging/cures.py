@@ -8,7 +8,7 @@ from typing import Final
 
 from goodinit.signals.probing.probe import Probe
 
-__all__ = ["INITIALIZATION", "redrawn", "travel_cure"]
+__all__ = ["INITIALIZATION", "redrawn", "travel_cure", "unbiased"]
 
 #: The call that fills a model by the default recipe, which looks at its activations itself.
 INITIALIZATION: Final = "goodinit.initialize(model)"
@@ -43,6 +43,29 @@ def redrawn(probe: Probe, where: Iterable[str]) -> str:
     return (
         f"draw what has one value, which {INITIALIZATION} keeps as its author's choice: "
         f"for name in {equal!r}: torch.nn.init.normal_(model.get_parameter(name)); then {INITIALIZATION}"
+    )
+
+
+def unbiased(probe: Probe, cure: str) -> str:
+    """Return a cure that first sets biases of one value to zero, where there are any.
+
+    The default recipe keeps them as well. Those of the last layer may be a prior of classes.
+    """
+    last = next((layer.name for layer in reversed(probe.layers) if layer.parametric), "")
+    equal = tuple(
+        p.name
+        for p in probe.parameters
+        if p.name.endswith("bias")
+        and len(p.shape) == 1
+        and p.value.std == 0
+        and p.value.mean != 0
+        and p.name.rpartition(".")[0] != last
+    )
+    if not equal:
+        return cure
+    return (
+        f"set biases of one value to zero, which {INITIALIZATION} keeps as their author's choice: "
+        f"for name in {equal!r}: torch.nn.init.zeros_(model.get_parameter(name)); then {cure}"
     )
 
 

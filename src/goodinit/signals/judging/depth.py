@@ -56,9 +56,9 @@ _CAUTION = 1.5
 class Trend:
     """Natural logarithms of factors over the whole depth.
 
-    `total` follows the median slope of all points, `steady` the gentler of the two
-    halves' slopes (0 if they disagree in sign), `ends` compares the medians of the
-    last and the first third.
+    `total` follows the median slope of all points, `steady` the gentlest of that and
+    the two halves' slopes (0 if they disagree in sign), `ends` compares the medians of
+    the last and the first third.
     """
 
     points: int
@@ -125,13 +125,15 @@ def trend(values: Sequence[float]) -> Trend:
     logs = [math.log(value) for value in values]
     steps = len(logs) - 1
     middle = max(1, len(logs) // 2)
-    halves = (_slope(logs[: middle + 1]), _slope(logs[min(middle, steps - 1) :]))
-    same = halves[0] * halves[1] > 0
+    whole = _slope(logs)
+    # A course that starts over (small adapters between large layers) falls in both halves alone.
+    slopes = (whole, _slope(logs[: middle + 1]), _slope(logs[min(middle, steps - 1) :]))
+    same = all(slope > 0 for slope in slopes) or all(slope < 0 for slope in slopes)
     third = max(1, len(logs) // 3)
     return Trend(
         points=len(logs),
-        total=_slope(logs) * steps,
-        steady=math.copysign(min(abs(h) for h in halves), halves[0]) * steps if same else 0.0,
+        total=whole * steps,
+        steady=min(slopes, key=abs) * steps if same else 0.0,
         ends=median(logs[-third:]) - median(logs[:third]),
     )
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from goodinit.records import Finding, LayerSignal, ParameterSignal
 from goodinit.signals.judging.broken import judge_broken
 from goodinit.signals.judging.causes import judge_causes
+from goodinit.signals.judging.collinear import judge_collinear
 from goodinit.signals.judging.copied import judge_copies
 from goodinit.signals.judging.edges import judge_edges
 from goodinit.signals.judging.endings import judge_endings
@@ -15,13 +16,16 @@ from goodinit.signals.judging.loops import judge_loops
 from goodinit.signals.judging.mixing import judge_mixing
 from goodinit.signals.judging.precision import judge_precision
 from goodinit.signals.judging.recurring import judge_recurrence
+from goodinit.signals.judging.slope import judge_slope
+from goodinit.signals.judging.targets import judge_targets
 from goodinit.signals.judging.travel import judge_information, judge_travel, points
 from goodinit.signals.judging.twins import judge_twins
 from goodinit.signals.judging.units import judge_units
+from goodinit.signals.judging.untouched import with_untouched_norms
 from goodinit.signals.judging.values import judge_values, zero_weights
 from goodinit.signals.probing.probe import Probe
 
-__all__ = ["diagnose", "remarks"]
+__all__ = ["diagnose", "gravest_first", "remarks"]
 
 _GRAVITY = ("error", "warning", "note")
 
@@ -67,7 +71,14 @@ def diagnose(probe: Probe) -> tuple[Finding, ...]:
         # Behind NaN gradients say nothing.
         *(() if broken else judge_idle(probe)),
     )
-    return tuple(sorted(found, key=lambda finding: _GRAVITY.index(finding.severity)))
+    found = (*found, *judge_collinear(probe, found), *judge_slope(probe, found))
+    told = with_untouched_norms(probe, (*found, *judge_targets(probe.against, probe.model)))
+    return gravest_first(told)
+
+
+def gravest_first(findings: Iterable[Finding]) -> tuple[Finding, ...]:
+    """Return errors before warnings before notes, in their order otherwise."""
+    return tuple(sorted(findings, key=lambda finding: _GRAVITY.index(finding.severity)))
 
 
 def remarks(probe: Probe) -> tuple[str, ...]:

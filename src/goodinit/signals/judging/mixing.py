@@ -34,9 +34,9 @@ def judge_mixing(probe: Probe) -> tuple[Finding, ...]:
 def token_difference(layer: LayerSignal) -> float | None:
     """Return 1 − the mean cosine between rows (tokens), from their participation ratio; None without one.
 
-    n rows with a common cosine c have the ratio n/(1 + (n − 1)c²).
+    n rows with a common cosine c have the ratio n/(1 + (n − 1)c²). Rows of one number have no direction.
     """
-    if layer.rank is None or layer.rows is None or layer.rows < 2:
+    if layer.rank is None or layer.rows is None or layer.rows < 2 or layer.shape[-1] < 2:
         return None
     return 1.0 - math.sqrt(max((layer.rows / layer.rank - 1.0) / (layer.rows - 1.0), 0.0))
 

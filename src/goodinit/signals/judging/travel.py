@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from itertools import pairwise
+from itertools import accumulate, pairwise
 
 from goodinit.records import Finding, LayerSignal
-from goodinit.signals.judging.cures import travel_cure
+from goodinit.signals.judging.cures import travel_cure, unbiased
 from goodinit.signals.judging.depth import (
     Effect,
     Noise,
@@ -117,7 +117,7 @@ def _entered(probe: Probe) -> float:
 
 
 def _jump(
-    layers: Sequence[LayerSignal], sizes: Sequence[float], entered: float, loose: float
+    layers: Sequence[LayerSignal], sizes: Sequence[float], entered: float, loose: float, branches: bool
 ) -> Effect | None:
     """Return the change from the input to the output if a single layer's scale is off."""
     chance = noise([layer.units for layer in layers])
@@ -125,8 +125,9 @@ def _jump(
     grown = math.log(sizes[-1] / entered)
     if grown > chance.high + slack:
         return Effect(grown, chance, slack)
-    # A small last layer is a usual choice, so what fades is judged before it.
-    faded = math.log(sizes[-2] / entered)
+    # A small last layer is a usual choice, so what fades is judged before it, unless that is a branch which a
+    # skip connection passes by. So is a model that brings large inputs to size 1 itself (pixels / 255).
+    faded = math.log((max(sizes[-2:]) if branches else sizes[-2]) / min(entered, 1.0))
     return Effect(faded, chance, slack) if faded < chance.low - slack else None
 
 
@@ -139,7 +140,8 @@ def judge_travel(probe: Probe) -> tuple[Finding, ...]:
         norm, unit = _scale(probe)
         sizes = [layer.output.second_moment / (unit if layer.index < norm else 1.0) for layer in forward]
         units = [layer.units for layer in forward[1:]]
-        measured = effect(sizes, units, loose) or _jump(forward, sizes, _entered(probe) or sizes[0], loose)
+        entered, branches = _entered(probe) or sizes[0], "residual" in probe.structure
+        measured = effect(sizes, units, loose) or _jump(forward, sizes, entered, loose, branches)
         told = [None if layer.predicted is None else layer.predicted.value for layer in forward]
         change = measured or _foretold(told, sizes, units, loose)
         if change is not None:
@@ -173,9 +175,23 @@ def _backward_effect(backward: Sequence[tuple[LayerSignal, float]], loose: float
     # layer under fan_in scaling; only what both measures show is no matter of shapes.
     units = [layer.units for layer, _ in backward[:-1]]
     turned = backward[::-1]
-    each = effect([size for _, size in turned], units, loose)
-    summed = effect([size * _elements(layer) for layer, size in turned], units, loose)
-    return _common(each, summed)
+    return _common(
+        _arriving([size for _, size in turned], units, loose),
+        _arriving([size * _elements(layer) for layer, size in turned], units, loose),
+    )
+
+
+def _arriving(sizes: Sequence[float], units: Sequence[int], loose: float) -> Effect | None:
+    """Return how a gradient changes towards the input.
+
+    What reaches an earlier layer has passed by a later one that received less (queries and keys, while
+    attention is uniform), and has not vanished there.
+    """
+    change = effect(sizes, units, loose)
+    if change is None or change.size > 0:
+        return change
+    passing = list(accumulate(reversed(sizes), max))[::-1]
+    return _common(change, effect(passing, units, loose))
 
 
 def _common(each: Effect | None, summed: Effect | None) -> Effect | None:
@@ -329,7 +345,7 @@ def judge_information(probe: Probe) -> tuple[Finding, ...]:
             expected=(_LOST, 1.0),
             cause=f"From '{layer.name}' on all samples of the batch give nearly the same output: less than "
             f"{_LOST:g} of the signal that entered is left; {why}.",
-            cure=travel_cure(probe),
+            cure=unbiased(probe, travel_cure(probe)),
         ),
     )
 

@@ -7,7 +7,7 @@ from itertools import pairwise
 
 from goodinit.records import Finding, LayerSignal
 from goodinit.signals.judging.cures import redrawn
-from goodinit.signals.judging.travel import points
+from goodinit.signals.judging.travel import points, share
 from goodinit.signals.probing.probe import Probe
 
 __all__ = ["judge_twins", "twins"]
@@ -15,6 +15,9 @@ __all__ = ["judge_twins", "twins"]
 # Equal units agree to the last bit, or to rounding where a library sums some in another order. Mirrored units
 # agree forward by design, and two of 64 in the gradient by chance in one layer of half a million.
 _NEAR = 2e-7
+# Where all that differs between samples is float32's rounding, so is all that could tell units apart: the
+# square of 1e-7, with room. Behind a large common bias different units agree there.
+_GONE = 1e-10
 # In half precision a mean of few values can agree by chance.
 _ENOUGH = 16
 
@@ -31,10 +34,14 @@ def judge_twins(probe: Probe, found: Sequence[Finding]) -> tuple[Finding, ...]:
     """
     named = {name for finding in found if finding.code == "GI110" for name in finding.where}
     told = named | {name.rpartition(".")[0] for name in named}
+    mixing = _mixing(probe)
     some = [
         (layer, count)
         for layer in points(probe.layers)
-        if layer.name not in told and layer.varying and _precise(layer) and (count := twins(layer)) > 1
+        if layer.name in mixing - told
+        and share(layer) > _GONE
+        and _precise(layer)
+        and (count := twins(layer)) > 1
     ]
     if not some:
         return ()
@@ -69,6 +76,21 @@ def twins(layer: LayerSignal) -> int:
         if other - out <= _NEAR * other and abs(again - back) <= _NEAR * max(again, back):
             equal |= {left, right}
     return len(equal)
+
+
+def _mixing(probe: Probe) -> set[str]:
+    """Return the names of all matrices, and of the layers that own them.
+
+    A gain for each channel makes no units: what is equal behind it was so before. Which dimension its
+    units are in is a guess, too; norms and pooling make columns of a picture equal in outputs and gradients.
+    """
+    names = [p.name for p in probe.parameters if len(p.shape) == 2 or sum(n > 1 for n in p.shape) >= 2]
+    return {*names, *(_owner(name) or probe.model for name in names)}
+
+
+def _owner(name: str) -> str:
+    owner, parametrized, _ = f".{name}".partition(".parametrizations.")
+    return owner[1:] if parametrized else name.rpartition(".")[0]
 
 
 def _precise(layer: LayerSignal) -> bool:

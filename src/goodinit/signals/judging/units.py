@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 
 from goodinit.records import Finding, LayerSignal
-from goodinit.signals.judging.cures import INITIALIZATION
+from goodinit.signals.judging.cures import INITIALIZATION, unbiased
 from goodinit.signals.judging.travel import share
 from goodinit.signals.probing.kinds import is_norm
 from goodinit.signals.probing.probe import Probe
@@ -39,8 +39,7 @@ def judge_units(probe: Probe) -> tuple[Finding, ...]:
     """
     dead = [layer for layer in probe.layers if _too_many_dead(layer, probe)]
     flat = [layer for layer in probe.layers if (layer.saturated or 0.0) > _flat_allowed(layer)]
-    cure = INITIALIZATION
-    return (*_dead_finding(dead, cure), *_flat_finding(flat, cure))
+    return (*_dead_finding(dead, unbiased(probe, INITIALIZATION)), *_flat_finding(flat, INITIALIZATION))
 
 
 def expected_dead(varying: float, samples: int) -> float:
@@ -128,7 +127,7 @@ def _dead_finding(dead: Sequence[LayerSignal], cure: str) -> tuple[Finding, ...]
             expected=(0.0, on / worst.units + _MARGIN),
             cause=f"{count} of {worst.units} units of '{worst.name}' are zero for the whole batch and get no "
             f"gradient, where {on} are on for the whole batch: biases or input means push them down.",
-            cure=f"{cure}, which also sets biases to zero",
+            cure=cure,
         ),
     )
 

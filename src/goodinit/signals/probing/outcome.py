@@ -12,6 +12,7 @@ from torch.utils.hooks import RemovableHandle
 
 from goodinit.graph.nested import floating
 from goodinit.signals.probing.moments import any_square_sum
+from goodinit.signals.probing.targets import Against, against, of_zeros
 
 __all__ = ["Outcome"]
 
@@ -25,12 +26,14 @@ class Outcome:
         baselines: for each batch the loss of outputs that are all zero, ln C for C classes.
         classes: number of classes, where the target holds class numbers.
         returned: sum of squares of the gradient that the output received; None where none did.
+        against: the first batch's output held against its targets.
     """
 
     broken: int = 0
     baselines: list[float] = field(default_factory=list)
     classes: int | None = None
     returned: float | None = None
+    against: Against | None = None
     _hooks: list[RemovableHandle] = field(default_factory=list)
     _squares: list[torch.Tensor] = field(default_factory=list)
 
@@ -40,7 +43,13 @@ class Outcome:
         return sum(self.baselines) / len(self.baselines) if self.baselines else None
 
     def absorb(
-        self, output: Any, loss: Callable[..., Any] | None, target: Any, has_target: bool, inputs: Any
+        self,
+        output: Any,
+        loss: Callable[..., Any] | None,
+        target: Any,
+        has_target: bool,
+        inputs: Any,
+        value: float | None,
     ) -> None:
         """Look at one batch's output.
 
@@ -50,6 +59,7 @@ class Outcome:
             target: what the loss takes as well, if `has_target`.
             has_target: whether there is one.
             inputs: of the model, which may hold labels.
+            value: what the loss gave.
         """
         with torch.no_grad():
             found = [tensor.detach() for _, tensor in floating(output) if tensor.numel()]
@@ -59,7 +69,10 @@ class Outcome:
                 if math.isnan(largest) or largest == math.inf:
                     self.broken += int((values.isnan() | (values == math.inf)).sum())
             if loss is not None and has_target:
-                self._against_nothing(output, loss, target)
+                nothing = of_zeros(output, loss, target)
+                if nothing is not None and value is not None:
+                    self._baseline(output, target, nothing)
+                    self.against = self.against or against(output, loss, target, value, nothing)
             elif loss is None:
                 self._own(output, inputs)
 
@@ -81,12 +94,8 @@ class Outcome:
         if gradient is not None:
             self._squares.append(any_square_sum(gradient.detach().reshape(-1)))
 
-    def _against_nothing(self, output: Any, loss: Callable[..., Any], target: Any) -> None:
-        if not _class_numbers(target) or not isinstance(output, torch.Tensor) or output.ndim < 2:
-            return
-        try:
-            value = float(loss(torch.zeros_like(output), target))
-        except Exception:  # a loss that takes no such output has no baseline
+    def _baseline(self, output: torch.Tensor, target: Any, value: float) -> None:
+        if not _class_numbers(target) or output.ndim < 2:
             return
         near = [n for n in (output.shape[1], output.shape[-1]) if n > 1 and abs(math.log(n) - value) < 1e-3]
         first = target.ndim == output.ndim - 1 and target.shape[1:] == output.shape[2:]

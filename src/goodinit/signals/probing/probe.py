@@ -22,7 +22,8 @@ from goodinit.signals.probing.objective import Objective, objective, split_batch
 from goodinit.signals.probing.outcome import Outcome
 from goodinit.signals.probing.parameters import ParameterTallies, effective_depth
 from goodinit.signals.probing.recorder import Recorder
-from goodinit.signals.probing.structure import structure
+from goodinit.signals.probing.structure import structure, untouched_norms
+from goodinit.signals.probing.targets import Against
 from goodinit.signals.probing.untouched import accelerators, kept_generators, kept_model
 
 __all__ = ["Probe", "probe"]
@@ -43,7 +44,8 @@ class Probe:
     are all zero, where the target holds numbers of `classes` classes. `input_share` is the part
     of the first input's second moment that differs from sample to sample, where that input is
     floating; `returned` the sum of squares of the gradient that the model's own output received;
-    `entering` the shapes of what went into the model.
+    `entering` the shapes of what went into the model; `untouched` the norms that ran in eval mode
+    on running statistics of no batch; `against` the first batch's output held against its targets.
     """
 
     model: str
@@ -64,6 +66,8 @@ class Probe:
     input_share: float | None = None
     returned: float | None = None
     entering: tuple[tuple[int, ...], ...] = ()
+    untouched: tuple[str, ...] = ()
+    against: Against | None = None
 
 
 def probe(
@@ -166,6 +170,8 @@ def probe(
         input_share=passes.share(),
         returned=passes.outcome.returned,
         entering=passes.entering,
+        untouched=untouched_norms(model),
+        against=passes.outcome.against,
     )
 
 
@@ -216,7 +222,7 @@ class _Passes:
         recorder, output, example, entries = _forward(self.model, inputs, self.seed)
         try:
             chosen = objective(output, self.loss, target, has_target, self.seed + len(self.losses))
-            self.outcome.absorb(output, self.loss, target, has_target, inputs)
+            self.outcome.absorb(output, self.loss, target, has_target, inputs, chosen.loss)
             self.outcome.listen(output)
             self.structure.update(structure(tensor for _, tensor in floating(output)))
             # From here on only the graph holds activations, and it lets go of them as it is used up.

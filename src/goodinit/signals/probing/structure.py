@@ -10,8 +10,9 @@ from collections.abc import Iterable
 from typing import Any
 
 import torch
+from torch import nn
 
-__all__ = ["structure"]
+__all__ = ["structure", "untouched_norms"]
 
 _NORMS = ("BatchNorm", "LayerNorm", "GroupNorm", "RmsNorm", "RMSNorm", "Rsqrt", "InstanceNorm")
 
@@ -62,3 +63,21 @@ def _leaf(node: Any) -> bool:
             return True
         node = following
     return bool(node.name().endswith("AccumulateGrad"))
+
+
+def untouched_norms(model: nn.Module) -> tuple[str, ...]:
+    """Return the norms that run in eval mode on running statistics of no batch, mean 0 and variance 1.
+
+    >>> untouched_norms(nn.Sequential(nn.BatchNorm1d(2)).eval())
+    ('0',)
+    """
+    return tuple(
+        name or type(model).__name__
+        for name, module in model.named_modules()
+        if isinstance(module, nn.modules.batchnorm._NormBase)
+        and not module.training
+        and module.running_mean is not None
+        and module.running_var is not None
+        and not bool(module.running_mean.any())
+        and bool((module.running_var == 1).all())
+    )
