@@ -12,6 +12,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_map_only
 
 from goodinit.graph.parting import PARTS
+from goodinit.graph.tags import is_pointwise, is_reduction
 from goodinit.graph.tape import Node, Ref, Tape, Value
 
 __all__ = ["Recorder", "nested_tensors", "written_by"]
@@ -219,7 +220,6 @@ class Recorder(TorchDispatchMode):
                 writes = self._writes.setdefault(value.storage, [])
                 writes.append(value.index)
             self._seen[id(tensor)] = len(self._writes.get(value.storage, ()))
-        tags = func.tags if func is not None else ()
         tape.nodes.append(
             Node(
                 index,
@@ -230,9 +230,9 @@ class Recorder(TorchDispatchMode):
                 tuple(inputs),
                 tuple(made),
                 self.modules[-1],
-                pointwise=not view and (torch.Tag.pointwise in tags or name in _AS_POINTWISE),
+                pointwise=not view and (is_pointwise(func) or name in _AS_POINTWISE),
                 view=view,
-                reduction=_REDUCTION is not None and _REDUCTION in tags,
+                reduction=is_reduction(func),
                 extra=extra,
             )
         )
@@ -328,9 +328,6 @@ class Recorder(TorchDispatchMode):
         if storage not in self._born and storage not in self._backup:
             memory = tensor.untyped_storage()
             self._backup[storage] = (memory, memory.clone())
-
-
-_REDUCTION = getattr(torch.Tag, "reduction", None)
 
 
 def _grouped(args: Any) -> Tensor:

@@ -6,12 +6,12 @@ from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.weak import WeakTensorKeyDictionary
 
 from goodinit.graph.nested import tensors
+from goodinit.graph.tags import is_pointwise
 from goodinit.signals.expectations.expected import (
     Attention,
     Expected,
@@ -41,7 +41,7 @@ _BESIDE = frozenset({"embedding", "_embedding_bag", "_embedding_bag_forward_only
 
 
 def _keeps_data(func: Any, name: str) -> bool:
-    return torch.Tag.pointwise in func.tags or name in _BESIDE or name in NORMS
+    return is_pointwise(func) or name in _BESIDE or name in NORMS
 
 
 class _Unknown:
@@ -181,7 +181,7 @@ class Follower(TorchDispatchMode):
                 result = Attention(outside[0])
         elif known and base in CONTRACTIONS:
             result = self._safely(contraction, base, args, self._shadow, output, kwargs)
-        elif known and torch.Tag.pointwise in func.tags:
+        elif known and is_pointwise(func):
             result = self._safely(pointwise, func, args, kwargs, self._shadow)
             if isinstance(result, Attention):
                 result = Attention(outside[0])
