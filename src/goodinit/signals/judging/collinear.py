@@ -55,7 +55,7 @@ def judge_collinear(probe: Probe, found: Sequence[Finding]) -> tuple[Finding, ..
             effect=max(last[1], 0.0),
             interval=None,
             expected=(_COLLINEAR, 1.0),
-            cause=f"From '{layer.name}' on all samples of the batch are multiples of one vector, so that the "
+            cause=f"From '{layer.name}' on, all samples of the batch are multiples of one vector, so the "
             f"{last[0].units} units of '{last[0].name}' carry one number: weights of one sign, such as "
             "torch.rand's, give all units the same sum.",
             cure=f"weights with mean zero: {INITIALIZATION}",

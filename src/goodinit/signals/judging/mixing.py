@@ -67,7 +67,7 @@ def _rank(probe: Probe) -> tuple[Finding, ...]:
             effect=max(last[1], 0.0),
             interval=None,
             expected=(_ALIKE, 1.0),
-            cause=f"From '{layer.name}' on all tokens of a sample are nearly the same vector "
+            cause=f"From '{layer.name}' on, all tokens of a sample are nearly the same vector "
             "(participation ratio "
             f"{last[0].rank:.4g} of {last[0].rows} rows): attention averages them, and nothing keeps them "
             "apart.",

@@ -343,7 +343,7 @@ def judge_information(probe: Probe) -> tuple[Finding, ...]:
             effect=kept[-1],
             interval=None,
             expected=(_LOST, 1.0),
-            cause=f"From '{layer.name}' on all samples of the batch give nearly the same output: less than "
+            cause=f"From '{layer.name}' on, all samples of the batch give nearly the same output: less than "
             f"{_LOST:g} of the signal that entered is left; {why}.",
             cure=unbiased(probe, travel_cure(probe)),
         ),
