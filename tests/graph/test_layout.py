@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 
+import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
@@ -87,6 +88,38 @@ def test_layouts_compose_through_a_copy(data: st.DataObject) -> None:
     assert both is None or elements(both) == truth
     if len(first) == 1:
         assert both is not None
+
+
+@pytest.mark.parametrize(("start", "stop", "step"), [(0, 6, 1), (3, 50, 1), (3, 50, 2)])
+def test_a_slice_may_run_across_dimensions_that_were_merged(start: int, stop: int, step: int) -> None:
+    x = torch.arange(120).view(4, 6, 5)
+    rows = x.flatten(0, 1)
+    flat = rows.flatten(0, 1)
+    outer, inner = followed([x]), followed([x, rows, flat, flat[start:stop:step]])
+    assert outer is not None
+    assert inner is not None
+    both = composed(outer, (4, 6, 5), inner)
+    assert both is not None
+    assert elements(both) == list(range(start, stop, step))
+
+
+def test_a_slice_that_starts_inside_a_row_carries_over_to_none() -> None:
+    x = torch.arange(120).view(4, 6, 5)[..., :4]  # with gaps between the rows
+    copy = x.contiguous()
+    gaps = followed([torch.arange(120).view(4, 6, 5), x])
+    rows = copy.flatten(0, 1)
+    flat = rows.flatten(0, 1)
+    assert gaps is not None
+    for start, whole_rows in ((0, True), (1, True), (3, False)):
+        part = flat[start : start + 47 : 2]
+        inner = followed([copy, rows, flat, part])
+        assert inner is not None
+        both = composed(gaps, (4, 6, 4), inner)
+        if whole_rows:
+            assert both is not None
+            assert elements(both) == x.flatten()[start : start + 47 : 2].tolist()
+        else:
+            assert both is None
 
 
 @given(st.integers(0, 3), st.integers(1, 4), st.integers(0, 2), st.sampled_from([0, 1, 2]))

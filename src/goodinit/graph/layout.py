@@ -129,25 +129,52 @@ def regrouped(
             places.append((count, inner, step))
             inner *= count
     places.sort(key=lambda place: place[1])
-    offset = layout.offset
-    rest = new[2] - old[2]
+    # A slice may run across dimensions that follow each other in the root.
+    found = _regrouped(layout.offset, places, new, new[2] - old[2])
+    return _regrouped(layout.offset, _in_line(places), new, new[2] - old[2]) if found is None else found
+
+
+def _regrouped(
+    offset: int,
+    places: list[tuple[int, int, int]],
+    new: tuple[Sequence[int], Sequence[int], int],
+    rest: int,
+) -> Layout | None:
     if rest < 0:
         return None
-    for _, stride, step in reversed(places):
-        offset += rest // stride * step
+    last = [0] * len(places)  # the last index along each place, where nothing may carry over to the next
+    for at in reversed(range(len(places))):
+        _, stride, step = places[at]
+        last[at] = rest // stride
+        offset += last[at] * step
         rest %= stride
     if rest:
         return None
     dims = []
     for size, stride in zip(new[0], new[1], strict=True):
-        split = _split(size, stride, places)
+        split = _split(size, stride, places, last)
         if split is None:
             return None
         dims.append(split)
+    if any(index >= count > 0 for index, (count, _, _) in zip(last, places, strict=True)):
+        return None
     return Layout(offset, tuple(dims))
 
 
-def _split(size: int, stride: int, places: list[tuple[int, int, int]]) -> tuple[Factor, ...] | None:
+def _in_line(places: list[tuple[int, int, int]]) -> list[tuple[int, int, int]]:
+    """Join places that follow each other both in memory and in the root."""
+    merged: list[tuple[int, int, int]] = []
+    for count, inner, step in places:
+        if merged and (inner, step) == (merged[-1][0] * merged[-1][1], merged[-1][0] * merged[-1][2]):
+            merged[-1] = (merged[-1][0] * count, *merged[-1][1:])
+        else:
+            merged.append((count, inner, step))
+    return merged
+
+
+def _split(
+    size: int, stride: int, places: list[tuple[int, int, int]], last: list[int]
+) -> tuple[Factor, ...] | None:
     if size == 1:
         return ()
     if size == 0:
@@ -165,11 +192,13 @@ def _split(size: int, stride: int, places: list[tuple[int, int, int]]) -> tuple[
         jump = stride // inner
         if (size - 1) * jump < count:
             factors.append((size, jump * step))
+            last[at] += (size - 1) * jump
             break
         if count % jump or size % (count // jump):
             return None
         if count // jump > 1:
             factors.append((count // jump, jump * step))
+            last[at] += (count // jump - 1) * jump
         size //= count // jump
         stride = inner * count
         at += 1

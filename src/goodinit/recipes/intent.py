@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
+from typing import Any, cast
 
 import torch
 from torch import nn
@@ -41,7 +42,7 @@ def one_value(parameter: torch.Tensor) -> float | None:
     with torch.no_grad():
         if parameter.element_size() == 1:
             parameter = parameter.float()  # torch compares nothing in 8-bit storage
-        first = parameter[(0,) * parameter.dim()]
+        first = _first(parameter)
         value = float(first)
         if not math.isfinite(value) or not bool((parameter == first).all()):
             return None
@@ -49,6 +50,14 @@ def one_value(parameter: torch.Tensor) -> float | None:
         return next(
             (short for digits in range(1, 17) if first == (short := float(f"{value:.{digits}g}"))), value
         )
+
+
+def _first(parameter: torch.Tensor) -> torch.Tensor:
+    index = (0,) * parameter.dim()
+    try:
+        return parameter[index]
+    except NotImplementedError:  # torch 2.7 takes no elements of a distributed tensor
+        return cast("Any", parameter).full_tensor()[index]  # type: ignore[no-any-return]
 
 
 def is_blank(places: Iterable[Place]) -> bool:
