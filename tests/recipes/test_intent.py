@@ -256,3 +256,17 @@ def test_a_transformation_that_begins_as_the_identity_still_does() -> None:
     with torch.no_grad():
         assert torch.equal(model(x), model.head(x))
         assert 0.3 < float(model(x).square().mean()) < 3
+
+
+def test_one_value_is_read_where_a_distributed_tensor_gives_no_elements() -> None:
+    class Older(torch.Tensor):
+        """As a distributed tensor of torch 2.7."""
+
+        def __getitem__(self, index: object) -> torch.Tensor:
+            raise NotImplementedError("aten.select.int does not have a sharding strategy registered")
+
+        def full_tensor(self) -> torch.Tensor:
+            return self.as_subclass(torch.Tensor)
+
+    assert one_value(torch.full((3, 4), 0.5).as_subclass(Older)) == 0.5
+    assert one_value(torch.arange(12.0).view(3, 4).as_subclass(Older)) is None
