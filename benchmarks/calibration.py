@@ -191,6 +191,13 @@ HEALTHY: dict[str, Family] = {
     "LSTM on characters, default": Family(lambda: Every(_core(nn.LSTM, 16), 24, 64, 16), ids, 64),
 }
 
+
+def _tokens_of(std: float) -> nn.Module:
+    model = Language(3)
+    nn.init.normal_(model.table.weight, std=std)
+    return model
+
+
 FAULTY: dict[str, Family] = {
     "torch's default, ReLU, depth 10, width 64": _mlp(10, 64, nn.ReLU, None, "GI104", "GI108"),
     "torch's default, ReLU, depth 30, width 128": _mlp(30, 128, nn.ReLU, None, "GI119"),
@@ -220,6 +227,9 @@ FAULTY: dict[str, Family] = {
         lambda: filled(resnet(16, norm=False), kaiming), pictures, codes=frozenset({"GI114"})
     ),
     "attention alone, depth 6": Family(lambda: Language(6, style="bare"), ids, 64, frozenset({"GI112"})),
+    "tokens of std 0.02 beside positions of std 1": Family(
+        lambda: _tokens_of(0.02), ids, 64, frozenset({"GI108"})
+    ),
     "tied embedding, N(0, 1)": Family(lambda: Language(2, 64, tied=True), ids, 64, frozenset({"GI122"})),
     "RNN, default, 100 steps": Family(
         lambda: Last(_core(nn.RNN), 24, 10), sequences(100), codes=frozenset({"GI127"})

@@ -9,6 +9,7 @@ from goodinit.signals.judging.broken import judge_broken
 from goodinit.signals.judging.causes import judge_causes
 from goodinit.signals.judging.collinear import judge_collinear
 from goodinit.signals.judging.copied import judge_copies
+from goodinit.signals.judging.drowned import judge_drowned
 from goodinit.signals.judging.edges import judge_edges
 from goodinit.signals.judging.endings import judge_endings
 from goodinit.signals.judging.idle import judge_idle
@@ -61,6 +62,7 @@ def diagnose(probe: Probe) -> tuple[Finding, ...]:
         *broken,
         *travel,
         *judge_edges(probe, travel),
+        *judge_drowned(probe, travel),
         *judge_causes(probe, travel),
         *judge_units(probe),
         *judge_mixing(probe),
