@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import nn
 
+import goodinit
 from goodinit.records import Finding
 from goodinit.signals import check
 
@@ -140,3 +141,18 @@ def test_a_recurrence_on_the_flat_part_of_tanh_is_found(std: float, steps: int) 
     nn.init.normal_(core.weight_hh_l0, 0.0, std)
     finding = found(Reader(core), steps)["GI109"]
     assert 0.8 < finding.effect <= 1.0
+
+
+@pytest.mark.parametrize("steps", [20, 60])
+@pytest.mark.parametrize("bias", [-10.0, 3.0])
+def test_a_gru_whose_candidate_is_flat_is_found(steps: int, bias: float) -> None:
+    torch.manual_seed(steps)
+    core = nn.GRU(4, 16, batch_first=True)
+    model = Reader(core)
+    assert "GI109" not in found(model, steps)
+    with torch.no_grad():
+        core.bias_ih_l0[32:] = bias
+    finding = found(model, steps)["GI109"]
+    assert (finding.where, finding.severity) == (("core",), "warning")
+    goodinit.initialize(model)
+    assert "GI109" not in found(model, steps)

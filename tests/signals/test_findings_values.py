@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import nn
 
+import goodinit
 from goodinit.records import Finding
 from goodinit.signals import check
 from goodinit.signals.judging.patterns import equal_rows, repeats
@@ -160,3 +161,20 @@ def test_a_padding_row_that_a_fill_overwrote_is_found() -> None:
     with torch.no_grad():
         model.table.weight[model.table.padding_idx].zero_()
     assert "GI118" not in found(model, ids)
+
+
+@pytest.mark.parametrize("width", [16, 32, 128])
+@pytest.mark.parametrize("spread", [1e-5, 1e-3, 0.05])
+def test_elements_that_hardly_differ_beside_their_mean_are_found(width: int, spread: float) -> None:
+    torch.manual_seed(width)
+    model = healthy(width)
+    for mean in (0.5, -0.01):
+        nn.init.normal_(model[2].weight, mean, abs(mean) * spread)
+        finding = found(model)["GI110"]
+        assert (finding.where, finding.severity) == (("2.weight",), "warning")
+        assert finding.effect == pytest.approx(spread, rel=0.1)
+    goodinit.initialize(model)
+    assert "GI110" not in found(model)
+    # Uniform on [0, b], half its mean apart: what that does to the signal is another finding's matter.
+    nn.init.uniform_(model[2].weight, 0.0, 2.0 / width)
+    assert "GI110" not in found(model)

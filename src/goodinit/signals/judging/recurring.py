@@ -16,7 +16,8 @@ _LOST = 2.0**-48
 # Orthogonal recurrences keep a gradient's second moment over any number of steps; this is a std ratio of
 # 1,000.
 _GROWN = 1e6
-# E[y²] of a tanh recurrence whose outputs mostly lie on the flat part: of a normal with std 5, 0.8.
+# E[y²] of a recurrence whose outputs mostly lie on tanh's flat part: of a normal with std 5, 0.8. Gates can
+# only take from it.
 _FULL_SWING = 0.8
 # Steps over which orthogonal recurrent weights and tanh keep enough of the first (32 units, two draws: at 30
 # both, at 40 one, at 60 none).
@@ -184,11 +185,11 @@ def _explosion(layers: Sequence[LayerSignal]) -> tuple[Finding, ...]:
 
 
 def _flat(layers: Sequence[LayerSignal]) -> tuple[Finding, ...]:
-    """Find tanh recurrences whose outputs lie near plus and minus one."""
+    """Find recurrences whose outputs lie near plus and minus one."""
     some = [
         layer
         for layer in layers
-        if layer.kind in ("RNN", "RNNCell")
+        if layer.kind.removesuffix("Cell") in ("RNN", "GRU", "LSTM")
         and layer.histogram is not None
         and layer.histogram.low >= -1.0
         and layer.histogram.high <= 1.0
@@ -207,9 +208,8 @@ def _flat(layers: Sequence[LayerSignal]) -> tuple[Finding, ...]:
             effect=worst.output.second_moment,
             interval=None,
             expected=(0.0, _FULL_SWING),
-            cause=f"Most outputs of '{worst.name}' lie on the flat part of tanh: its recurrent weights or "
-            "inputs are "
-            "too large, so that next to no gradient passes a step.",
+            cause=f"Most outputs of '{worst.name}' lie on the flat part of tanh: its weights, biases or "
+            "inputs are too large, so that next to no gradient passes it.",
             cure="goodinit.initialize(model), which makes recurrent weights orthogonal",
         ),
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from itertools import pairwise
 
@@ -17,6 +18,10 @@ _ABSURD = 1e6
 # A normal draw of any usual std is subnormal with probability below 1e-35; memory garbage (small integers and
 # pointers read as floats) mostly is. Trained weights may decay that far, one by one.
 _SUBNORMAL = 1e-3
+# Spread over mean below which elements are nearly one value: networks of 6 layers filled so learn hardly any
+# digits, from 1e-6 up to 0.3; uniform on [0, 1] has 0.58 and is known by what it does to the signal (GI112).
+# In small matrices chance does it.
+_NEARLY, _UNITS = 0.1, 8
 # Layers whose weight multiplies: in these a constant weight makes all units equal.
 _MULTIPLIES = ("Linear", "Conv", "Bilinear", "MultiheadAttention", "RNN", "LSTM", "GRU")
 
@@ -68,7 +73,38 @@ def judge_values(probe: Probe) -> tuple[Finding, ...]:
                 cure=redrawn(probe, equal),
             )
         )
-    return (*found, *_equal_rows(probe, equal), *_padding(probe))
+    return (*found, *_nearly_equal(probe), *_equal_rows(probe, equal), *_padding(probe))
+
+
+def _nearly_equal(probe: Probe) -> tuple[Finding, ...]:
+    """Find weights whose elements hardly differ, so that neither do their units."""
+    some = [
+        p
+        for p in probe.parameters
+        if _multiplies(p) and min(p.shape[:2]) >= _UNITS and 0 < p.value.std < _NEARLY * abs(p.value.mean)
+    ]
+    if not some:
+        return ()
+    worst = min(some, key=_spread)
+    return (
+        Finding(
+            code="GI110",
+            title="Units that start equal",
+            severity="warning",
+            where=tuple(p.name for p in some),
+            measure=f"standard deviation of the elements of '{worst.name}' over their mean",
+            effect=_spread(worst),
+            interval=None,
+            expected=(_NEARLY, math.inf),
+            cause=f"The elements of '{worst.name}' are {worst.value.mean:.3g} ± {worst.value.std:.1g}: next "
+            "to their common mean they hardly differ, so that all its units compute nearly the same.",
+            cure=f"weights with mean zero: {INITIALIZATION}",
+        ),
+    )
+
+
+def _spread(parameter: ParameterSignal) -> float:
+    return parameter.value.std / abs(parameter.value.mean)
 
 
 def _symmetric(probe: Probe, names: Sequence[str]) -> bool:
@@ -137,7 +173,7 @@ def _padding(probe: Probe) -> tuple[Finding, ...]:
             expected=(0.0, 0.0),
             cause=f"The padding row of '{worst.name}' holds values, which padding then adds to every sum "
             "over "
-            "a sequence; it gets no gradient, so it stays so. A fill of the whole table overwrites its "
+            "a sequence; looking it up gives it no gradient. A fill of the whole table overwrites its "
             "zeros.",
             cure="with torch.no_grad(): (e := model.get_submodule("
             f"{worst.name.rpartition('.')[0]!r})).weight[e.padding_idx].zero_()",
@@ -157,16 +193,18 @@ def _reason(parameter: ParameterSignal) -> str:
     return ""
 
 
-def _all_equal(parameter: ParameterSignal) -> bool:
+def _multiplies(parameter: ParameterSignal) -> bool:
     shape = parameter.shape
     return (
         parameter.trainable
         and len(shape) >= 2
         and min(shape[:2]) >= 2
         and parameter.kind.startswith(_MULTIPLIES)
-        and parameter.value.std == 0
-        and parameter.value.mean != 0
     )
+
+
+def _all_equal(parameter: ParameterSignal) -> bool:
+    return _multiplies(parameter) and parameter.value.std == 0 and parameter.value.mean != 0
 
 
 def zero_weights(probe: Probe) -> tuple[ParameterSignal, ...]:
