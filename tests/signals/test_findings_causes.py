@@ -108,6 +108,23 @@ def test_gradients_below_half_precision_are_found(scale: float) -> None:
     assert "GI123" not in found(Scaled(scale).bfloat16(), x.bfloat16())
 
 
+@pytest.mark.parametrize(("factor", "wrong"), [(1.0, False), (0.1, False), (1e-3, True)])
+def test_subnormal_numbers_of_float16_are_not_lost_until_few_digits_are_left(
+    factor: float, wrong: bool
+) -> None:
+    torch.manual_seed(0)
+    layer = nn.TransformerEncoderLayer(32, 4, 64, 0.0, norm_first=True, batch_first=True)
+    body = nn.TransformerEncoder(layer, 2, enable_nested_tensor=False)
+    model = nn.Sequential(body, nn.Flatten(), nn.Linear(16 * 32, 10)).half()
+
+    def loss(output: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+        return nn.functional.cross_entropy(output, target) * factor
+
+    batch = torch.randn(16, 16, 32).half(), torch.randint(0, 10, (16,))
+    codes = {finding.code for finding in check(model, batch, loss=loss, predict=False).findings}
+    assert ("GI123" in codes) is wrong
+
+
 def test_zeros_that_relu_makes_are_no_underflow() -> None:
     model = nn.Sequential(nn.Linear(32, 32), nn.ReLU(), nn.Linear(32, 4)).half()
     assert "GI123" not in found(model, torch.randn(16, 32).half())

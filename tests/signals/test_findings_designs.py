@@ -161,3 +161,36 @@ def test_norms_in_eval_mode_before_training_are_named_and_train_mode_cures(depth
         for _ in range(100):
             model(batch)
     assert not found(model.eval(), batch)
+
+
+@pytest.mark.parametrize("width", [32, 128])
+@pytest.mark.parametrize("members", [20, 200])
+def test_a_mean_over_members_divides_gradients_that_shared_weights_add_up_again(
+    width: int, members: int
+) -> None:
+    class Sets(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            layers = (
+                nn.Linear(3, width),
+                nn.ReLU(),
+                nn.Linear(width, width),
+                nn.ReLU(),
+                nn.Linear(width, width),
+            )
+            self.each = nn.Sequential(*layers, nn.ReLU())
+            self.all = nn.Sequential(nn.Linear(width, width), nn.ReLU(), nn.Linear(width, 4))
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return self.all(self.each(x).mean(dim=1))
+
+    for seed in range(5):
+        torch.manual_seed(seed)
+        batch = torch.randn(16, members, 3)
+        model = Sets()
+        assert "GI104" not in found(model, batch)
+        with torch.no_grad():
+            for module in model.modules():
+                if isinstance(module, nn.Linear):
+                    module.weight.mul_(0.2)
+        assert "GI104" in found(model, batch)

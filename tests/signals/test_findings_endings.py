@@ -43,6 +43,37 @@ def test_logits_that_are_sure_at_the_start_are_found(classes: int, factor: float
     assert finding.where == ("2",)
 
 
+class Towers(nn.Module):
+    """Two towers, normalised, whose cosines are multiplied by a factor."""
+
+    def __init__(self, factor: float) -> None:
+        super().__init__()
+        self.left, self.right, self.factor = nn.Linear(8, 32), nn.Linear(8, 32), factor
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        left, right = self.left(x[:, :8]), self.right(x[:, 8:])
+        normalize = nn.functional.normalize
+        return self.factor * normalize(left, dim=-1) @ normalize(right, dim=-1).T
+
+
+@pytest.mark.parametrize("factor", [1e3, 1e5])
+@pytest.mark.parametrize("count", [16, 128])
+def test_a_temperature_is_blamed_where_outputs_are_too_small_to_cost_so_much(
+    factor: float, count: int
+) -> None:
+    torch.manual_seed(0)
+    pairs = torch.randn(count, 16), torch.arange(count)
+    assert "GI121" not in found(Towers(14.0), pairs)
+    finding = found(Towers(factor), pairs)["GI121"]
+    assert "multiplies them" in finding.cause
+    assert "temperature" in finding.cure
+    large = classifier(10)
+    nn.init.normal_(large[2].weight, 0.0, 20.0)
+    finding = found(large, batch(10))["GI121"]
+    assert "multiplies" not in finding.cause
+    assert "last layer" in finding.cure
+
+
 def test_a_sum_over_items_is_no_large_loss() -> None:
     model, both = classifier(10), batch(10, 256)
     assert "GI121" not in found(model, both, lambda y, t: cross_entropy(y, t, reduction="sum"))

@@ -50,6 +50,32 @@ def found(model: nn.Module, batch: torch.Tensor) -> dict[str, Finding]:
     return {finding.code: finding for finding in check(model, batch).findings}
 
 
+class Graph(nn.Module):
+    """Attention of nodes over their neighbours, dense."""
+
+    def __init__(self, factor: float) -> None:
+        super().__init__()
+        self.project, self.head = nn.Linear(8, 32), nn.Linear(32, 4)
+        self.out, self.back = nn.Linear(32, 1), nn.Linear(32, 1)
+        self.factor = factor
+
+    def forward(self, x: torch.Tensor, edges: torch.Tensor) -> torch.Tensor:
+        h = self.project(x)
+        logits = nn.functional.leaky_relu(self.out(h) + self.back(h).T, 0.2) * self.factor
+        weights = logits.masked_fill(~edges, -1e9).softmax(dim=1)
+        return self.head(torch.relu(weights @ h))
+
+
+@pytest.mark.parametrize("nodes", [40, 150])
+def test_graph_attention_that_has_decided_is_found(nodes: int) -> None:
+    torch.manual_seed(nodes)
+    edges = (torch.rand(nodes, nodes) < 0.2) | torch.eye(nodes, dtype=torch.bool)
+    batch = (torch.randn(nodes, 8), edges)
+    for factor, wrong in ((1.0, False), (30.0, True), (1000.0, True)):
+        codes = {f.code for f in check(Graph(factor), batch, predict=False).findings}
+        assert ("GI113" in codes) is wrong
+
+
 @pytest.mark.parametrize("depth", [4, 8])
 @pytest.mark.parametrize("width", [16, 32])
 def test_attention_without_skips_collapses_in_rank_and_with_them_does_not(depth: int, width: int) -> None:

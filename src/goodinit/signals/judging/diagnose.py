@@ -13,13 +13,14 @@ from goodinit.signals.judging.drowned import judge_drowned
 from goodinit.signals.judging.edges import judge_edges
 from goodinit.signals.judging.endings import judge_endings
 from goodinit.signals.judging.idle import judge_idle
+from goodinit.signals.judging.information import judge_information
 from goodinit.signals.judging.loops import judge_loops
 from goodinit.signals.judging.mixing import judge_mixing
 from goodinit.signals.judging.precision import judge_precision
 from goodinit.signals.judging.recurring import judge_recurrence
 from goodinit.signals.judging.slope import judge_slope
 from goodinit.signals.judging.targets import judge_targets
-from goodinit.signals.judging.travel import judge_information, judge_travel, points
+from goodinit.signals.judging.travel import judge_travel, points
 from goodinit.signals.judging.twins import judge_twins
 from goodinit.signals.judging.units import judge_units
 from goodinit.signals.judging.untouched import with_untouched_norms

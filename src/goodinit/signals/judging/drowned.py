@@ -7,7 +7,8 @@ from collections.abc import Sequence
 
 from goodinit.records import Finding, LayerSignal, ParameterSignal
 from goodinit.signals.judging.depth import factor
-from goodinit.signals.judging.travel import points, share
+from goodinit.signals.judging.information import share
+from goodinit.signals.judging.travel import points
 from goodinit.signals.probing.kinds import is_embedding
 from goodinit.signals.probing.probe import Probe
 

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 
 from goodinit.records import Finding, LayerSignal
 from goodinit.signals.judging.depth import factor
-from goodinit.signals.judging.travel import backward_points, points, share
+from goodinit.signals.judging.information import share
+from goodinit.signals.judging.travel import backward_points, points
 from goodinit.signals.probing.probe import Probe
 
 __all__ = ["judge_edges"]
@@ -40,9 +41,10 @@ def judge_edges(probe: Probe, found: Sequence[Finding]) -> tuple[Finding, ...]:
 
 def _alike(probe: Probe, line: Sequence[LayerSignal]) -> tuple[Finding, ...]:
     entered = probe.input_share
+    line = [layer for layer in line if layer.varying is not None]
     if not line or entered is None or not 0 < entered < _ALIKE:
         return ()
-    if any(layer.varying is None or share(layer) > _RESTORED for layer in line):
+    if any(share(layer) > _RESTORED for layer in line):
         return ()
     return (
         Finding(

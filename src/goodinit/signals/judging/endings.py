@@ -15,6 +15,8 @@ __all__ = ["judge_endings"]
 # Logits of std s cost s²/2 nats more than none while that is below 1 (1 with He's gain in the head), then
 # about s.
 _NATS = 10.0
+# How much more a loss may cost than logits of the last layer's size, before a factor is to blame.
+_BEYOND = 10.0
 # Second moment of logits from a shared table: std 1/√dim gives 1, torch's default for embeddings gives dim.
 _LOGITS = 9.0
 
@@ -35,11 +37,21 @@ def _loss(probe: Probe) -> tuple[Finding, ...]:
     if excess <= most:
         return ()
     last = next((layer for layer in reversed(probe.layers) if layer.parametric), None)
-    size = (
-        ""
-        if last is None
-        else f" The last layer's outputs have a second moment of {last.output.second_moment:.3g}."
-    )
+    size, cure = "", "start the last layer small: torch.nn.init.zeros_ on its weight and bias, or "
+    cure += "goodinit.initialize(model)"
+    if last is not None:
+        root = math.sqrt(last.output.second_moment)
+        size = f" The last layer's outputs have a second moment of {last.output.second_moment:.3g}."
+        # The largest of C normal logits of size r lies near r √(2 ln C).
+        if excess > _BEYOND * root * math.sqrt(2.0 * nats):
+            size = (
+                f" '{last.name}' puts out numbers of size {root:.3g}, which cannot cost so much: what "
+                "follows multiplies them."
+            )
+            cure = (
+                f"a smaller factor behind '{last.name}', such as a temperature that starts at 0.07 "
+                "(factor 14, CLIP)"
+            )
     return (
         Finding(
             code="GI121",
@@ -53,8 +65,7 @@ def _loss(probe: Probe) -> tuple[Finding, ...]:
             cause="Before it knows anything the network is sure and wrong: the loss is "
             f"{nats + excess:.3g} nats for "
             f"{classes} classes where equal logits give ln {classes} = {nats:.3g}.{size}",
-            cure="start the last layer small: torch.nn.init.zeros_ on its weight and bias, or "
-            "goodinit.initialize(model)",
+            cure=cure,
         ),
     )
 

@@ -7,8 +7,10 @@ from goodinit.signals.probing.probe import Probe
 
 __all__ = ["judge_precision"]
 
-# Smallest normal numbers (IEEE 754 binary16; bfloat16 has float32's exponent).
-_TINY = {"float16": 2.0**-14, "bfloat16": 2.0**-126}
+# Smallest numbers: of float16 (IEEE 754 binary16) the smallest subnormal one, which hardware keeps
+# (Transformers train alike until the median layer's gradient is eight times this); bfloat16 has float32's
+# exponent, and what is subnormal there is often flushed.
+_TINY = {"float16": 2.0**-24, "bfloat16": 2.0**-126}
 # Share of a gradient lost, and how close to the edge its root mean square must be: zeros from ReLU or masks
 # alone say nothing, and of a normal with std t·tiny a share of 0.8/t lies below tiny.
 _LOST, _NEAR = 0.1, 16.0
@@ -41,8 +43,8 @@ def judge_precision(probe: Probe) -> tuple[Finding, ...]:
             effect=share,
             interval=None,
             expected=(0.0, _LOST),
-            cause=f"Gradients at '{name}' are as small as {dtype}'s smallest normal number, "
-            f"{_TINY[dtype]:.1e}: {share:.0%} of them are lost.",
+            cause=f"Gradients at '{name}' are as small as {dtype}'s smallest numbers, {_TINY[dtype]:.1e}: "
+            f"{share:.0%} of them are zero or have few digits left.",
             cure="torch.amp.GradScaler (scale the loss before backward), or bfloat16 instead of float16"
             if dtype == "float16"
             else "keep this part in float32; a gradient this small has vanished",

@@ -1,13 +1,13 @@
-"""Do signals and gradients keep their size, and does the output still depend on the input?"""
+"""Do signals and gradients keep their size?"""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import accumulate, pairwise
 
 from goodinit.records import Finding, LayerSignal
-from goodinit.signals.judging.cures import travel_cure, unbiased
+from goodinit.signals.judging.cures import travel_cure
 from goodinit.signals.judging.depth import (
     Effect,
     Noise,
@@ -19,7 +19,6 @@ from goodinit.signals.judging.depth import (
     severity,
     trend,
 )
-from goodinit.signals.judging.recurring import severity_of_fading
 from goodinit.signals.probing.kinds import is_embedding, is_norm
 from goodinit.signals.probing.probe import Probe
 
@@ -27,11 +26,9 @@ __all__ = [
     "backward_finding",
     "backward_points",
     "forward_finding",
-    "judge_information",
     "judge_travel",
     "looseness",
     "points",
-    "share",
 ]
 
 # One layer whose weights are off, compared with what entered the network.
@@ -46,11 +43,6 @@ _BY_THEORY = ", as theory expects it of these weights"
 # A gradient below this lost its digits on the way; a square of float32 cannot be smaller than 2e-90.
 _UNDERFLOW = 1e-60
 _SMALLEST = 1e-90
-# Share of the second moment that still depends on the input, relative to the first layer. Critical ReLU
-# networks keep about 40/depth²; ordered ones lose it exponentially.
-_LOST = 1e-4
-# Nothing but rounding is left: the square of float32's 1e-7, with room.
-_GONE = 1e-10
 
 
 def points(layers: Sequence[LayerSignal]) -> tuple[LayerSignal, ...]:
@@ -171,14 +163,27 @@ def looseness(probe: Probe) -> float:
 
 
 def _backward_effect(backward: Sequence[tuple[LayerSignal, float]], loose: float) -> Effect | None:
-    # Towards the input. Per element a gradient keeps its size under fan_out scaling, summed over a
-    # layer under fan_in scaling; only what both measures show is no matter of shapes.
     units = [layer.units for layer, _ in backward[:-1]]
     turned = backward[::-1]
-    return _common(
-        _arriving([size for _, size in turned], units, loose),
-        _arriving([size * _elements(layer) for layer, size in turned], units, loose),
+    return _whatever_the_shapes(
+        lambda weight: _arriving([size * weight(layer) for layer, size in turned], units, loose)
     )
+
+
+def _whatever_the_shapes(change: Callable[[Callable[[LayerSignal], float]], Effect | None]) -> Effect | None:
+    """Return the change of gradients that no choice of shapes explains.
+
+    Towards the input a gradient keeps its size per element under fan_out scaling, summed over a layer under
+    fan_in scaling. A mean over positions hands each the same small gradient, which a weight that all
+    share adds up again.
+
+    Args:
+        change: the change of second moments times a weight for each layer.
+    """
+    found = _common(change(lambda layer: 1.0), change(_elements))
+    if found is None or found.size > 0:
+        return found
+    return _common(found, change(lambda layer: _elements(layer) ** 2 / max(layer.units, 1)))
 
 
 def _arriving(sizes: Sequence[float], units: Sequence[int], loose: float) -> Effect | None:
@@ -235,12 +240,17 @@ def _backward_foretold(backward: Sequence[tuple[LayerSignal, float]], loose: flo
     told = [
         None if layer.predicted_gradient is None else layer.predicted_gradient.value for layer, _ in turned
     ]
-    areas = [_elements(layer) for layer, _ in turned]
-    summed = [None if value is None else value * area for value, area in zip(told, areas, strict=True)]
-    return _common(
-        _foretold(told, sizes, units, loose),
-        _foretold(summed, [size * area for size, area in zip(sizes, areas, strict=True)], units, loose),
-    )
+
+    def change(weight: Callable[[LayerSignal], float]) -> Effect | None:
+        areas = [weight(layer) for layer, _ in turned]
+        return _foretold(
+            [None if value is None else value * area for value, area in zip(told, areas, strict=True)],
+            [size * area for size, area in zip(sizes, areas, strict=True)],
+            units,
+            loose,
+        )
+
+    return _whatever_the_shapes(change)
 
 
 def _elements(layer: LayerSignal) -> float:
@@ -310,74 +320,3 @@ def backward_finding(
         f"{sizes[-1]:.2e}: weight scale times activation slope is {'below' if vanishing else 'above'} one.",
         cure=cure,
     )
-
-
-def judge_information(probe: Probe) -> tuple[Finding, ...]:
-    """Find the layer from which on outputs are the same for every sample of the batch."""
-    line = _without_zero_ends(probe, [layer for layer in points(probe.layers) if layer.varying is not None])
-    if not line or not probe.input_varying:
-        return ()
-    shares = [share(layer) for layer in line]
-    # A first layer that drowns small inputs in its biases has forgotten them as well.
-    start = max(next((s for s in shares if s > 0), 0.0), probe.input_share or 0.0) or 1.0
-    kept = [s / start for s in shares]
-    begin = len(kept)
-    while begin and kept[begin - 1] < _LOST:
-        begin -= 1
-    lost = len(kept) - begin
-    # One step down may be pooling over positions; three layers or full loss are not.
-    if not lost or (lost < 3 and kept[-1] > _GONE):
-        return ()
-    layer = line[begin]
-    why = "its weight is all zeros" if layer.name in _zeroed(probe) else "the rest is biases or a constant"
-    fading = _fading(probe, line[max(begin - 1, 0) : begin + 1])
-    if fading is not None:
-        why = f"the memory of '{fading.name}' fades, so that its end depends on its last steps only"
-    return (
-        Finding(
-            code="GI108",
-            title="Input forgotten",
-            severity="error" if fading is None else severity_of_fading(fading),
-            where=tuple(dict.fromkeys((layer.name, line[-1].name))),
-            measure="share of the second moment that differs between samples, last layer over input",
-            effect=kept[-1],
-            interval=None,
-            expected=(_LOST, 1.0),
-            cause=f"From '{layer.name}' on, all samples of the batch give nearly the same output: less than "
-            f"{_LOST:g} of the signal that entered is left; {why}.",
-            cure=unbiased(probe, travel_cure(probe)),
-        ),
-    )
-
-
-def _fading(probe: Probe, around: Sequence[LayerSignal]) -> LayerSignal | None:
-    """Return the recurrent layer among these whose end no longer depends on its beginning."""
-    names = {layer.name for layer in around}
-    for layer in probe.layers:
-        if layer.name in names and layer.memory and min(layer.memory) < _LOST**2 * layer.memory[-1]:
-            return layer
-    return None
-
-
-def _zeroed(probe: Probe) -> set[str]:
-    return {
-        p.name.rpartition(".")[0] or probe.model
-        for p in probe.parameters
-        if p.zeros == 1.0 and len(p.shape) >= 2
-    }
-
-
-def _without_zero_ends(probe: Probe, line: list[LayerSignal]) -> list[LayerSignal]:
-    # Last layers that start at zero are a usual choice; a network of nothing else is not.
-    zeroed = _zeroed(probe)
-    end = len(line)
-    while end and line[end - 1].name in zeroed:
-        end -= 1
-    return line[:end] if end or len(line) < 2 else line[:-1]
-
-
-def share(layer: LayerSignal) -> float:
-    """Return the share of a layer's second moment that differs from sample to sample."""
-    if layer.varying is None or not layer.output.second_moment > 0:
-        return 0.0
-    return layer.varying / layer.output.second_moment

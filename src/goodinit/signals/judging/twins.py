@@ -7,7 +7,8 @@ from itertools import pairwise
 
 from goodinit.records import Finding, LayerSignal
 from goodinit.signals.judging.cures import redrawn
-from goodinit.signals.judging.travel import points, share
+from goodinit.signals.judging.information import share
+from goodinit.signals.judging.travel import points
 from goodinit.signals.probing.probe import Probe
 
 __all__ = ["judge_twins", "twins"]

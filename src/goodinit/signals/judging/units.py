@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from goodinit.records import Finding, LayerSignal
 from goodinit.signals.judging.cures import INITIALIZATION, unbiased
-from goodinit.signals.judging.travel import share
+from goodinit.signals.judging.information import share
 from goodinit.signals.probing.kinds import is_norm
 from goodinit.signals.probing.probe import Probe
 

@@ -156,7 +156,9 @@ class Operations(TorchFunctionMode):
         self, given: list[torch.Tensor], args: tuple[Any, ...], kwargs: dict[str, Any], output: torch.Tensor
     ) -> None:
         dim = kwargs.get("dim", args[1] if len(args) > 1 else None)
-        if given and output.ndim >= 3 and dim in (-1, output.ndim - 1) and output.shape[-2] > 1:
+        # Two dimensions are rows and classes, experts or mixtures; of graphs, nodes and nodes.
+        shaped = output.ndim >= 3 or (output.ndim == 2 and output.shape[0] == output.shape[1])
+        if given and shaped and dim in (-1, output.ndim - 1) and output.shape[-2] > 1:
             # Only a softmax whose outcome multiplies something is attention; that is known later.
             with measuring(output.device):
                 self.attentions[output] = from_weights(given[0])
