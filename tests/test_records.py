@@ -6,14 +6,17 @@ import dataclasses
 import io
 import json
 import math
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from rich.console import Console
+from torch import nn
 
-from goodinit.errors import UnhealthyError
+import goodinit
+from goodinit.errors import ArgumentError, UnhealthyError
 from goodinit.records import (
     Finding,
     LayerSignal,
@@ -123,3 +126,31 @@ def test_records_show_themselves_with_rich(record: Any) -> None:
     stream = io.StringIO()
     Console(width=80, file=stream).print(record)
     assert stream.getvalue().strip()
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda text: text[:300], "no JSON, or cut short"),
+        (lambda text: "", "no JSON, or cut short"),
+        (lambda text: "[]", "expected the JSON of a goodinit report, found a list"),
+        (
+            lambda text: text.replace('"report"', '"plan"', 1),
+            "expected the JSON of a goodinit report, found plan",
+        ),
+        (lambda text: text.replace('"model"', '"modle"', 1), "is damaged"),
+        (lambda text: json.dumps(json.loads(text) | {"layers": "abc"}), "is damaged"),
+        (lambda text: json.dumps(json.loads(text) | {"findings": None}), "is damaged .null in place of"),
+    ],
+)
+def test_text_that_is_no_whole_report_is_one_error(change: Callable[[str], str], words: str) -> None:
+    text = goodinit.check(nn.Linear(2, 2)).to_json()
+    with pytest.raises(ArgumentError, match=f"text: .*{words}"):
+        Report.from_json(change(text))
+
+
+def test_fields_of_a_later_version_are_left_out() -> None:
+    report = goodinit.check(nn.Linear(2, 2))
+    value = json.loads(report.to_json())
+    value["layers"][0]["later"] = value["later"] = 1
+    assert Report.from_json(json.dumps(value)) == report

@@ -173,9 +173,9 @@ def test_quiet_writes_its_files_and_says_nothing(run: Any) -> None:
     [
         ("--baseline", "{", "bad.json: baseline: not JSON"),
         ("--baseline", '{"goodinit": "report"}', "bad.json: baseline: this file holds a goodinit report"),
-        ("--before", "{", "--before bad.json: this is no report; write one with `goodinit check MODEL --out"),
+        ("--before", "{", "--before bad.json: this is no report (text: no JSON, or cut short"),
         ("--before", "[]", "--before bad.json: this is no report"),
-        ("--before", '{"goodinit": "plan"}', "--before bad.json: this file holds a plan; write one with"),
+        ("--before", '{"goodinit": "plan"}', "found plan); write one with `goodinit check MODEL --out"),
         ("--before", '{"goodinit": "report"}', "--before bad.json: this is no report"),
     ],
 )

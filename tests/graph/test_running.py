@@ -35,6 +35,8 @@ class Busy(nn.Module):
         x = nn.functional.dropout(x, 0.5) * random.random() * np.random.rand()
         self.cache = self.norm(self.linear(x))
         self.linear.weight.mul_(2)
+        self.linear.bias.data = self.linear.bias.data * 2
+        self.norm.running_mean.data = self.norm.running_mean.data + 1
         x.mul_(3)
         if self.concrete and bool(self.cache.sum() > 1e9):
             return x

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import warnings
 from collections.abc import Iterator
@@ -117,11 +118,12 @@ def test_a_second_fit_goes_on_in_the_same_file(tmp_path: Path) -> None:
     trainer(MonitorCallback(every=2, path=path), max_epochs=1).fit(model, data())
     trainer(MonitorCallback(every=2, path=path), max_epochs=1).fit(model, data())
     log = MonitorLog.read(path)
-    # A new trainer counts from 0 again; the start is still that of the first fit.
-    assert [step.step for step in log.steps] == [0, 2, 4, 0, 2, 4]
+    # A new trainer counts from 0 again, so that its course stands; the start is still that of the first fit.
+    assert path.read_text().count('"goodinit": "monitor_step"') == 6
+    assert [step.step for step in log.steps] == [0, 2, 4]
+    before = json.loads(path.read_text().splitlines()[2])
     assert log.steps[0].kept is not None
-    assert log.steps[-1].kept is not None
-    assert log.steps[-1].kept < log.steps[0].kept
+    assert log.steps[0].kept < before["kept"]
 
 
 def test_a_failing_training_leaves_no_hooks() -> None:
@@ -131,3 +133,12 @@ def test_a_failing_training_leaves_no_hooks() -> None:
         trainer(callback).fit(model, data())
     assert callback.monitor is not None
     assert hooks(model) == 0
+
+
+def test_the_loss_of_accumulated_batches_is_the_models(tmp_path: Path) -> None:
+    callback = MonitorCallback(every=1)
+    trainer(callback, accumulate_grad_batches=3, max_epochs=1).fit(Tiny(), data())
+    x, y = list(data())[2]
+    torch.manual_seed(0)
+    expected = nn.functional.cross_entropy(Tiny().net(x), y)
+    assert callback.run.steps[0].loss == pytest.approx(float(expected), rel=1e-5)

@@ -78,6 +78,8 @@ def test_accumulated_batches_are_one_step(tmp_path: Path) -> None:
     callback = MonitorCallback(every=1)
     trained(tmp_path, callback, max_steps=2, gradient_accumulation_steps=3)
     assert [step.step for step in callback.run.steps] == [0, 1]
+    # Each batch's loss is divided by the tokens of all three.
+    assert callback.run.steps[0].loss == pytest.approx(torch.tensor(40.0).log().item(), abs=0.5)
     assert all(layer.calls == 3 for layer in callback.run.steps[0].layers)
 
 

@@ -16,6 +16,10 @@ def test_a_statement_within_a_cure_is_copied_whole(found: Any) -> None:
         (f"use it, or freeze it: {freeze}", (freeze,)),
         (zero, (zero,)),
         (f"draw it: {normal}; then goodinit.initialize(model)", (normal, "goodinit.initialize(model)")),
+        (
+            f"what goodinit.initialize(model) keeps: {normal}; then goodinit.initialize(model)",
+            (normal, "goodinit.initialize(model)"),
+        ),
         ("look for .detach() or a mask", ()),
     ):
         made = card(dataclasses.replace(found(), cure=cure), None)

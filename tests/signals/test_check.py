@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import weakref
+from collections.abc import Iterator
+
 import pytest
 import torch
 from torch import nn
+from torch.utils.data import DataLoader, TensorDataset
 
 import goodinit
-from goodinit.errors import UnhealthyError
+from goodinit.errors import UnhealthyError, WrongTypeError
 from goodinit.records import Report
 from goodinit.signals import check
 
@@ -133,3 +137,46 @@ def _cures(model: nn.Module, batch: object, loss: object) -> str:
         with torch.no_grad():
             parameter.mul_(10.0 if loss else 0.1)
     return " ".join(each.cure for each in check(model, batch, loss=loss).findings)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("batches", [5, torch.randn(4, 8), {"x": torch.randn(4, 8)}])
+def test_what_are_no_batches_is_refused(batches: object) -> None:
+    with pytest.raises(WrongTypeError, match="batches: expected a list or another iterable of batches"):
+        check(nn.Linear(8, 8), batches=batches)  # type: ignore[arg-type]
+
+
+def test_batches_are_drawn_one_by_one_and_a_shuffling_loader_moves_no_generator() -> None:
+    alive = []
+
+    def drawn() -> Iterator[torch.Tensor]:
+        for _ in range(3):
+            batch = torch.ones(16, 8)
+            alive.append(weakref.ref(batch))
+            yield batch
+            del batch
+            # The first one is kept, for what is looked at afterwards.
+            assert all(each() is None for each in alive[1:-1])
+
+    assert check(nn.Linear(8, 8), batches=drawn()).batch.endswith("and 2 more batches")
+    loader = DataLoader(TensorDataset(torch.randn(32, 8)), batch_size=8, shuffle=True)
+    model, state = nn.Linear(8, 8), torch.get_rng_state()
+    assert check(model, batches=loader).healthy
+    assert torch.equal(torch.get_rng_state(), state)
+
+
+def test_the_jacobian_of_token_ids_starts_at_the_first_layer_and_its_failure_is_a_note() -> None:
+    model = nn.Sequential(nn.Embedding(20, 16), nn.Linear(16, 8))
+    report = check(model, torch.randint(0, 20, (4, 6)), jacobian=True)
+    assert [(each.start, each.end, each.inputs) for each in report.jacobians] == [("0", "output", 96)]
+
+    class Deciding(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.layer = nn.Linear(4, 4)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return self.layer(x).argmax(dim=-1)
+
+    report = check(Deciding(), torch.randn(8, 4), jacobian=True)
+    assert report.jacobians == ()
+    assert any(note.startswith("The Jacobian could not be estimated (") for note in report.notes)

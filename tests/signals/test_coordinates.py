@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import nn
 
-from goodinit.errors import ArgumentError, WrongTypeError
+from goodinit.errors import ArgumentError, ExampleError, WrongTypeError
 from goodinit.records import CoordinateCheck
 from goodinit.signals.coordinates import coordinate_check
 
@@ -138,6 +138,31 @@ def test_dropout_masks_are_no_change() -> None:
     assert check.healthy
 
 
+def test_training_that_diverges_at_some_widths_is_found_and_at_all_is_refused() -> None:
+    def breaks_when_wide(model: nn.Module) -> torch.optim.Optimizer:
+        wide = model[0].out_features > 16
+        return torch.optim.SGD(model.parameters(), lr=1e30 if wide else 1e-2)
+
+    check = coordinate_check(standard, [8, 16, 32], (X, Y), optimizer=breaks_when_wide, seeds=2)
+    assert [finding.code for finding in check.findings] == ["GI126"]
+    assert check.findings[0].effect == math.inf
+    assert "NaN or infinity at width 32, at a rate that the other widths bear" in check.findings[0].cause
+    assert "updates of" in str(check)
+    assert CoordinateCheck.from_json(check.to_json()).findings == check.findings
+    with pytest.raises(ArgumentError, match="lr: training ends in NaN or infinity at every width"):
+        coordinate_check(standard, [8, 16, 32], (X, Y), optimizer="sgd", lr=1e30, seeds=2)
+
+
+def test_intervals_too_wide_to_tell_are_counted_in_the_sentence() -> None:
+    check = coordinate_check(standard, [16, 32, 64], (X, Y), optimizer="adam", lr=1e-3, steps=1, seeds=2)
+    wide = [layer for layer in check.layers if max(map(abs, layer.change_interval or (0.0,))) > 0.2]
+    assert check.healthy
+    assert wide
+    assert f"the intervals of {len(wide)} of {len(check.layers)} layers are too wide to tell" in " ".join(
+        str(check).split()
+    )
+
+
 def test_the_random_generator_is_put_back() -> None:
     state = torch.get_rng_state()
     one = coordinate_check(standard, [8, 16, 32], (X, Y), seeds=2, steps=1)
@@ -167,6 +192,9 @@ def test_a_float_target_takes_the_squared_error_and_a_model_may_bring_its_own_lo
     [
         ({"widths": [8, 16]}, ArgumentError, "widths: give at least three"),
         ({"widths": [8, 32, 16]}, ArgumentError, "rising"),
+        ({"widths": 64}, WrongTypeError, "widths: expected whole numbers such as"),
+        ({"widths": [8.0, 16.0, 32.0]}, WrongTypeError, "widths: expected whole numbers such as"),
+        ({"data": (X[:, :3], Y)}, ExampleError, "data: Sequential of width 8 rejected its inputs"),
         ({"steps": 0}, ArgumentError, "steps: expected an integer of at least 1, got 0"),
         ({"seeds": 1}, ArgumentError, "seeds"),
         ({"lr": -1.0}, ArgumentError, "lr: expected a positive number"),

@@ -338,3 +338,17 @@ def test_the_cure_of_biases_that_drown_their_inputs_sets_them_to_zero(bias: floa
     exec(cure[2])
     assert all(float(module.bias.abs().max()) == 0 for module in model if isinstance(module, nn.Linear))
     assert codes(model, x) == []
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])
+def test_another_default_dtype_is_no_matter(dtype: torch.dtype) -> None:
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(dtype)
+    try:
+        torch.manual_seed(0)
+        model = nn.Sequential(nn.Linear(16, 32), nn.ReLU(), nn.Linear(32, 8))
+        report = check(model, torch.randn(16, 16), jacobian=True)
+    finally:
+        torch.set_default_dtype(before)
+    assert report.healthy
+    assert report.layers[0].dtype == str(dtype).removeprefix("torch.")

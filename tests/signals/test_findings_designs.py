@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import nn
 
+import goodinit
 from goodinit.records import Finding
 from goodinit.signals import check
 from goodinit.signals.judging.depth import trend
@@ -194,3 +195,33 @@ def test_a_mean_over_members_divides_gradients_that_shared_weights_add_up_again(
                 if isinstance(module, nn.Linear):
                     module.weight.mul_(0.2)
         assert "GI104" in found(model, batch)
+
+
+@pytest.mark.parametrize("width", [32, 128])
+def test_a_second_head_whose_loss_counts_little_is_no_growth_on_the_way_back(width: int) -> None:
+    class Heads(nn.Module):
+        def __init__(self, depth: int) -> None:
+            super().__init__()
+            layers = [m for at in range(depth) for m in (nn.Linear(width if at else 16, width), nn.ReLU())]
+            self.body = nn.Sequential(*layers)
+            self.first, self.second = nn.Linear(width, 4), nn.Linear(width, 4)
+
+        def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+            h = self.body(x)
+            return self.first(h), self.second(h)
+
+    def loss(outputs: tuple[torch.Tensor, torch.Tensor], target: torch.Tensor) -> torch.Tensor:
+        return outputs[0].square().mean() + 1e-7 * (outputs[1] - target).square().mean()
+
+    for seed in range(5):
+        torch.manual_seed(seed)
+        batch = torch.randn(16, 16), torch.randn(16, 4)
+        for model in (Heads(2), Heads(10)):
+            goodinit.initialize(model)
+            assert not {f.code for f in check(model, batch, loss=loss).findings if f.severity != "note"}
+        # A true growth stands beside such a head as well.
+        with torch.no_grad():
+            for module in model.body:
+                if isinstance(module, nn.Linear):
+                    module.weight.mul_(3.0)
+        assert "GI105" in {f.code for f in check(model, batch, loss=loss).findings}

@@ -112,3 +112,37 @@ def test_behind_a_norm_the_size_of_the_input_is_no_matter(place: str, scale: flo
     with torch.no_grad():
         behind.weight.mul_(1e-7)
     assert "GI102" in found(nn.Sequential(*layers), batch)
+
+
+class Actor(nn.Module):
+    """A policy and a value on one trunk; the policy's first action may be sure."""
+
+    def __init__(self, width: int, sure: float) -> None:
+        super().__init__()
+        self.trunk = nn.Sequential(nn.Linear(16, width), nn.Tanh())
+        self.policy, self.value = nn.Linear(width, 4), nn.Linear(width, 1)
+        nn.init.zeros_(self.policy.bias)
+        with torch.no_grad():
+            self.policy.bias[0] = sure
+
+    def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        h = self.trunk(x)
+        return self.policy(h), self.value(h)
+
+
+@pytest.mark.parametrize("width", [16, 64])
+@pytest.mark.parametrize(("sure", "wrong"), [(0.0, False), (3.0, False), (30.0, True), (60.0, True)])
+def test_an_output_that_the_loss_hands_next_to_nothing_is_found(width: int, sure: float, wrong: bool) -> None:
+    torch.manual_seed(width)
+    returns = torch.randn(32)
+
+    def loss(output: tuple[torch.Tensor, torch.Tensor], actions: torch.Tensor) -> torch.Tensor:
+        logits, value = output
+        taken = functional.log_softmax(logits, dim=1).gather(1, actions[:, None])[:, 0]
+        return -(taken * returns).mean() + (value[:, 0] - returns).square().mean() + 10
+
+    batch = torch.randn(32, 16), torch.zeros(32, dtype=torch.int64)
+    findings = found(Actor(width, sure), batch, loss=loss)
+    assert ("GI104" in findings) is wrong
+    if wrong:
+        assert findings["GI104"].where == ("output [0]",)

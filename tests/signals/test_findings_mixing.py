@@ -86,6 +86,23 @@ def test_attention_without_skips_collapses_in_rank_and_with_them_does_not(depth:
     assert "GI112" not in found(Attention(depth, width, skips=True), x)
 
 
+@pytest.mark.parametrize("queries", [4, 20])
+def test_learned_queries_that_start_equal_are_not_blamed_on_attention(queries: int) -> None:
+    class Decoder(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.queries = nn.Parameter(torch.randn(1, 32).expand(queries, -1).clone())
+            layer = nn.TransformerDecoderLayer(32, 4, 64, 0.0, batch_first=True)
+            self.memory, self.decoder = nn.Linear(8, 32), nn.TransformerDecoder(layer, 3)
+            self.head = nn.Linear(32, 4)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return self.head(self.decoder(self.queries.expand(len(x), -1, -1), self.memory(x)))
+
+    torch.manual_seed(0)
+    assert "GI112" not in found(Decoder(), torch.randn(8, 12, 8))
+
+
 def test_tokens_that_are_alike_already_are_not_blamed_on_attention() -> None:
     x = torch.randn(4, 1, 16).expand(4, 12, 16).clone()
     assert "GI112" not in found(Attention(4, 16, skips=True), x)

@@ -156,3 +156,22 @@ def test_a_gru_whose_candidate_is_flat_is_found(steps: int, bias: float) -> None
     assert (finding.where, finding.severity) == (("core",), "warning")
     goodinit.initialize(model)
     assert "GI109" not in found(model, steps)
+
+
+@pytest.mark.parametrize("kind", [nn.LSTM, nn.GRU])
+@pytest.mark.parametrize(("factor", "wrong"), [(1.0, False), (0.01, False), (1e-4, True), (1e-6, True)])
+def test_a_recurrent_layer_that_drowns_its_embedding_in_biases_has_forgotten_it(
+    kind: type[nn.RNNBase], factor: float, wrong: bool
+) -> None:
+    class Characters(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.table, self.core = nn.Embedding(30, 16), kind(16, 32, batch_first=True)
+            self.head = nn.Linear(32, 30)
+
+        def forward(self, ids: torch.Tensor) -> torch.Tensor:
+            return self.head(self.core(self.table(ids) * factor)[0])
+
+    torch.manual_seed(0)
+    codes = {f.code for f in check(Characters(), torch.randint(30, (16, 20)), predict=False).findings}
+    assert ("GI108" in codes) is wrong

@@ -43,7 +43,8 @@ def test_an_output_times_a_tiny_factor_is_found(factor: float) -> None:
     assert found(Shrunk("GRU", 32, output=factor)) == ["GI104"]
 
 
-@pytest.mark.parametrize("factor", [1e-8, 1e8])
+# Below 1e-8 nothing is learned any more: test_findings_faint.py.
+@pytest.mark.parametrize("factor", [1e-5, 1e8])
 def test_the_scale_of_the_loss_itself_is_no_matter(factor: float) -> None:
     class Scaled(nn.Module):
         def forward(self, output: Tensor, target: Tensor) -> Tensor:
@@ -69,3 +70,27 @@ def test_embeddings_may_start_small() -> None:
     # The same gradients of another kind of weight are told.
     others = tuple(replace(p, kind="Linear") for p in seen.parameters)
     assert [finding.code for finding in judge_slope(replace(seen, parameters=others), ())] == ["GI104"]
+
+
+def test_zeros_that_open_in_the_first_step_do_not_hide_a_tiny_factor() -> None:
+    class Adapted(nn.Module):
+        """A frozen body with an adapter of which the second matrix starts at zero."""
+
+        def __init__(self, factor: float) -> None:
+            super().__init__()
+            self.body, self.head = nn.Linear(16, 64), nn.Linear(64, 10)
+            self.down, self.up = nn.Linear(16, 8, bias=False), nn.Linear(8, 64, bias=False)
+            nn.init.zeros_(self.up.weight)
+            self.body.requires_grad_(False)
+            self.head.requires_grad_(False)
+            self.factor = factor
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return self.head(torch.tanh(self.body(x) + self.factor * self.up(self.down(x))))
+
+    batch = torch.randn(32, 16), torch.randint(0, 10, (32,))
+    for seed in range(3):
+        for factor, wrong in ((1.0, False), (1e-6, True)):
+            torch.manual_seed(seed)
+            findings = diagnose(probe(Adapted(factor), batch, loss=cross_entropy))
+            assert ("GI104" in {finding.code for finding in findings}) is wrong

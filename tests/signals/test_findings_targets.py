@@ -16,13 +16,13 @@ from torch.nn.functional import (
 
 from goodinit.signals import check
 from goodinit.signals.judging.targets import judge_targets
-from goodinit.signals.probing.targets import against, of_zeros
+from goodinit.signals.probing.targets import against, of_one_number
 
 ROWS = 64
 
 
 def found(output: Tensor, loss: Callable[..., Tensor], target: Tensor) -> list[str]:
-    nothing = of_zeros(output, loss, target)
+    nothing = of_one_number(output, loss, target)
     if nothing is None:
         return []
     seen = against(output, loss, target, float(loss(output.detach(), target)), nothing)
@@ -83,9 +83,29 @@ def test_binary_logits_that_are_sure_at_the_start_are_found(bias: float, codes: 
     assert found(logits(3) + bias, binary_cross_entropy_with_logits, target) == codes
 
 
+@pytest.mark.parametrize(("scale", "codes"), [(1.0, []), (100.0, ["GI131"])])
+@pytest.mark.parametrize("actions", [4, 18])
+def test_class_numbers_of_a_loss_that_is_none_of_logits_are_judged_as_numbers(
+    scale: float, codes: list[str], actions: int
+) -> None:
+    torch.manual_seed(actions)
+    returns = torch.randn(ROWS)
+
+    def of_actions_taken(values: Tensor, actions: Tensor) -> Tensor:
+        return mse_loss(values.gather(1, actions[:, None])[:, 0], returns)
+
+    model = nn.Sequential(nn.Linear(8, 32), nn.ReLU(), nn.Linear(32, actions))
+    nn.init.normal_(model[2].weight, 0.0, scale * 32**-0.5)
+    batch = torch.randn(ROWS, 8), torch.randint(actions, (ROWS,))
+    report = check(model, batch, loss=of_actions_taken, predict=False)
+    assert [finding.code for finding in report.findings if finding.severity != "note"] == codes
+    report = check(model, batch, loss=cross_entropy, predict=False)
+    assert "GI131" not in [finding.code for finding in report.findings]
+
+
 def test_nothing_is_said_where_zeros_cost_nothing_or_the_loss_takes_none() -> None:
     assert found(logits(3), mse_loss, torch.zeros(ROWS, 3)) == []
-    assert of_zeros(logits(3), lambda o, y: o.missing, torch.zeros(ROWS, 3)) is None
+    assert of_one_number(logits(3), lambda o, y: o.missing, torch.zeros(ROWS, 3)) is None
 
 
 @pytest.mark.parametrize(

@@ -178,3 +178,21 @@ def test_elements_that_hardly_differ_beside_their_mean_are_found(width: int, spr
     # Uniform on [0, b], half its mean apart: what that does to the signal is another finding's matter.
     nn.init.uniform_(model[2].weight, 0.0, 2.0 / width)
     assert "GI110" not in found(model)
+
+
+def test_where_a_body_is_frozen_the_cure_leaves_it_alone() -> None:
+    torch.manual_seed(0)
+    model = healthy()
+    for module in (model[0], model[4]):
+        module.requires_grad_(False)
+    model.insert(4, nn.Linear(32, 32, bias=False))
+    nn.init.zeros_(model[2].weight)
+    nn.init.zeros_(model[4].weight)
+    kept = model[0].weight.clone()
+    finding = found(model)["GI101"]
+    assert set(finding.where) == {"2.weight", "4.weight"}
+    assert "every trainable weight" in finding.cause
+    for line in finding.cure.partition(": ")[2].split("; then "):
+        exec(line, {"goodinit": goodinit, "torch": torch, "model": model})
+    assert "GI101" not in found(model)
+    assert torch.equal(model[0].weight, kept)

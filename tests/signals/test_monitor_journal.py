@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 import subprocess
 import sys
@@ -90,13 +91,22 @@ def test_a_resumed_run_goes_on_from_its_start_and_loses_nothing(tmp_path: Path) 
     assert second.history[-1].kept < 0.9999
 
 
-def test_the_first_step_of_a_resumed_run_can_be_given(tmp_path: Path) -> None:
+def test_of_a_run_resumed_from_an_earlier_step_the_later_course_stands(tmp_path: Path) -> None:
     path, model = tmp_path / "run.jsonl", net()
     with Monitor(model, every=2, path=path) as monitor:
         train(model, monitor, 5)
+        nn.init.constant_(model[0].weight, math.nan)
+        train(model, monitor, 2)
+    assert [event.step for event in monitor.events] == [6]
+    before = path.read_bytes()
+    model = net()
     with Monitor(model, every=2, path=path, first_step=2) as monitor:
         train(model, monitor, 3)
-    assert [step.step for step in MonitorLog.read(path).steps] == [0, 2, 4, 2, 4]
+    assert [step.step for step in monitor.history] == [0, 2, 4]
+    assert monitor.events == ()
+    assert MonitorLog.read(path) == monitor.log
+    assert monitor.history[-1].loss == monitor.history[-1].loss
+    assert path.read_bytes().startswith(before)
 
 
 def test_a_line_cut_short_stays_and_the_rest_is_read(tmp_path: Path) -> None:
@@ -174,3 +184,37 @@ def test_a_process_that_is_not_the_first_measures_but_does_not_write(
         train(model, monitor, 2)
     assert not path.exists()
     assert len(monitor.history) == 2
+
+
+@pytest.mark.parametrize("line", ['{"goodinit": "monitor_step"}', '{"goodinit": "monitor_event", "step": 1}'])
+def test_a_damaged_record_is_a_note_and_the_run_goes_on(tmp_path: Path, line: str) -> None:
+    path, model = tmp_path / "run.jsonl", net()
+    with Monitor(model, every=1, path=path) as monitor:
+        train(model, monitor, 2)
+    path.write_text(path.read_text() + line + "\n")
+    with Monitor(model, every=1, path=path) as monitor:
+        train(model, monitor, 1)
+    log = MonitorLog.read(path)
+    assert [step.step for step in log.steps] == [0, 1, 2]
+    assert any(re.fullmatch(r"line \d+ is damaged and was left out", note) for note in log.notes)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "words"),
+    [
+        ('"format": 1', '"format": 2', "has format 2; this goodinit reads 1"),
+        ('"sketches"', '"sketched"', "a damaged line of kind monitor_start"),
+        ('"0.weight": [[50, 40], "', '"0.weight": [[50, 40], "A', "a damaged line of kind monitor_start"),
+    ],
+)
+def test_a_file_without_which_the_run_cannot_go_on_is_refused(
+    tmp_path: Path, old: str, new: str, words: str
+) -> None:
+    path, model = tmp_path / "run.jsonl", net()
+    with Monitor(model, every=1, path=path) as monitor:
+        train(model, monitor, 1)
+    text = path.read_text()
+    assert old in text
+    path.write_text(text.replace(old, new))
+    with pytest.raises(ArgumentError, match=f"path: .*{words}"):
+        Monitor(model, path=path)

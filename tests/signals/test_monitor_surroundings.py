@@ -225,3 +225,22 @@ def test_lazy_frozen_sparse_and_half_precision_parameters_are_no_trouble() -> No
     assert last.gradient == pytest.approx(float(model.table.weight.grad.to_dense().square().mean()), rel=1e-4)
     assert parameter(monitor.history[-1], "lazy.weight").kept is not None
     assert monitor.log.notes == ()
+
+
+def test_layers_inside_a_function_transform_are_left_out() -> None:
+    class Mapped(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.inner, self.outer = nn.Linear(4, 4), nn.Linear(4, 2)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return self.outer(torch.func.vmap(lambda row: self.inner(row))(x))
+
+    model = Mapped()
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    with Monitor(model, every=1) as monitor:
+        model(torch.randn(3, 4)).square().mean().backward()
+        optimizer.step()
+        monitor.step()
+    assert [layer.name for layer in monitor.history[0].layers] == ["outer"]
+    assert monitor.log.notes == ()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 from torch import nn
@@ -172,3 +174,39 @@ def test_a_transformers_model_is_read_whole() -> None:
     assert kinds.count("add") == 2
     assert [each.name for each in seen.attention] == ["transformer.h.0.attn", "transformer.h.1.attn"]
     assert all(layer.parametric for layer in seen.layers if layer.kind == "Conv1D")
+
+
+@pytest.mark.parametrize(
+    "parts",
+    [
+        lambda stack: stack,
+        lambda stack: stack.unbind(),
+        lambda stack: [part[0] for part in stack.chunk(3)],
+        lambda stack: [part.view(4, 4) for part in torch.split(stack, 1)],
+    ],
+)
+def test_weights_taken_from_a_stack_one_by_one_are_weights(parts: Any) -> None:
+    class Stacked(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.stack = nn.Parameter(torch.randn(3, 4, 4))
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            for weight in parts(self.stack):
+                x = torch.tensordot(x, weight, 1).tanh()
+            return x
+
+    kinds = [(kind, parametric) for _, kind, parametric in _names(Stacked(), torch.randn(3, 4))]
+    assert kinds == [("tensordot", True), ("tanh", False)] * 3 + [("Stacked", False)]
+
+
+def test_layers_inside_a_function_transform_are_left_out() -> None:
+    class Mapped(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.inner, self.outer = nn.Sequential(nn.Linear(4, 4), nn.ReLU()), nn.Linear(4, 2)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return self.outer(torch.func.vmap(lambda row: torch.tanh(self.inner(row)))(x))
+
+    assert _names(Mapped(), torch.randn(3, 4)) == [("outer", "Linear", True)]

@@ -284,6 +284,24 @@ def test_kept_model_undoes_what_a_forward_pass_may_change(change: Callable[[Ever
     _assert_same(before, _snapshot(model))
 
 
+def test_a_loss_that_is_a_module_is_left_as_it_was_too() -> None:
+    class Centred(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.register_buffer("centre", torch.zeros(2))
+
+        def forward(self, output: torch.Tensor) -> torch.Tensor:
+            self.centre = 0.9 * self.centre + output.detach().mean(0)
+            self.centre += 1
+            return (output - self.centre).square().mean()
+
+    loss = Centred()
+    held = loss.centre
+    probe(nn.Linear(4, 2), torch.randn(3, 4), loss=loss)
+    assert loss.centre is held
+    assert not held.any()
+
+
 def test_kept_model_restores_a_replaced_buffer_object() -> None:
     model = nn.BatchNorm1d(2)
     held = model.running_mean

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -204,14 +203,9 @@ def _earlier(path: Path | None) -> Report | None:
 
     cure = "write one with `goodinit check MODEL --out FILE`"
     try:
-        text = path.read_text(encoding="utf-8")
-        if json.loads(text)["goodinit"] != "report":
-            raise ArgumentError(f"--before {path}: this file holds a {json.loads(text)['goodinit']}; {cure}")
-        return Report.from_json(text)
-    except ArgumentError:
-        raise
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise ArgumentError(f"--before {path}: this is no report; {cure}") from error
+        return Report.from_json(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ArgumentError(f"--before {path}: this is no report ({error}); {cure}") from error
 
 
 def _page(report: Report, earlier: Report | None) -> str:

@@ -142,6 +142,6 @@ def _known(path: Path, size: str) -> ExperimentResult | None:
         return None
     try:
         found = ExperimentResult.from_json(path.read_text(encoding="utf-8"))
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except ValueError as error:
         raise ArgumentError(f"--out {path}: is no result of an experiment ({error}); move it away") from error
     return found if found.size == size else None

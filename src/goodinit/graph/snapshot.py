@@ -10,6 +10,8 @@ from typing import Any
 import numpy as np
 import torch
 from torch import nn
+from torch._subclasses.fake_tensor import FakeTensor
+from torch.nn.parameter import is_lazy
 
 __all__ = ["eval_mode", "untouched"]
 
@@ -19,9 +21,13 @@ def untouched(model: nn.Module) -> Iterator[None]:
     """Put back every module's attributes and all generators' states on the way out.
 
     Attributes are put back one level deep: rebound names and the contents of dicts,
-    lists and sets. Tensors written in place are the caller's business.
+    lists and sets, and the data that a parameter or buffer holds, where others were put in
+    their place. Tensors written in place are the caller's business.
     """
     undo = [_module_state(module) for module in model.modules()]
+    held = [
+        (tensor, tensor.data) for tensor in (*model.parameters(), *model.buffers()) if not is_lazy(tensor)
+    ]
     python, numpy = random.getstate(), np.random.get_state()
     # Asking for the CUDA generators would start CUDA where nobody has used it.
     cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else None
@@ -31,11 +37,23 @@ def untouched(model: nn.Module) -> Iterator[None]:
     finally:
         for restore in undo:
             restore()
+        for tensor, data in held:
+            if _replaced(tensor, data):
+                tensor.data = data
         random.setstate(python)
         np.random.set_state(numpy)
         torch.set_rng_state(cpu)
         if cuda is not None:
             torch.cuda.set_rng_state_all(cuda)
+
+
+def _replaced(tensor: torch.Tensor, data: torch.Tensor) -> bool:
+    if isinstance(tensor.data, FakeTensor):
+        return not isinstance(data, FakeTensor)
+    try:
+        return not tensor.is_set_to(data)
+    except RuntimeError:  # on the meta device, sparse or distributed
+        return False
 
 
 def _module_state(module: nn.Module) -> Callable[[], None]:

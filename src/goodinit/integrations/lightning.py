@@ -52,6 +52,8 @@ class MonitorCallback(Callback):
         if self.monitor is not None and trainer.global_step != self._seen:
             self._seen = trainer.global_step
             loss = outputs.get("loss") if isinstance(outputs, dict) else outputs
+            if loss is not None and pl_module.automatic_optimization:
+                loss = loss * trainer.accumulate_grad_batches  # by which Lightning divides it
             self.monitor.step(loss)
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:

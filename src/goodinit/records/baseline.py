@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from goodinit.errors import ArgumentError, UnhealthyError
 from goodinit.files import write_beside
-from goodinit.records.form import from_jsonable, to_jsonable
+from goodinit.records.form import from_json_text, from_jsonable, to_jsonable
 from goodinit.records.health import Finding, fingerprint
 
 __all__ = ["Baseline", "KnownFinding", "SinceBaseline"]
@@ -152,7 +152,7 @@ class SinceBaseline:
     @classmethod
     def from_json(cls, text: str) -> SinceBaseline:
         """Rebuild a comparison from `to_json`'s text."""
-        return from_jsonable(cls, json.loads(text))
+        return from_json_text(cls, text, "since_baseline")
 
     def to_text(self, *, width: int | None = None) -> str:
         """Return the comparison as plain text, what is new first."""

@@ -6,7 +6,7 @@ import json
 import math
 from dataclasses import dataclass
 
-from goodinit.records.form import from_jsonable, to_jsonable
+from goodinit.records.form import from_json_text, to_jsonable
 from goodinit.records.showing import Shown
 
 __all__ = ["Comparison", "Curve", "Difference", "Interval", "MemberRun", "PlanSummary"]
@@ -169,4 +169,4 @@ class Comparison(Shown):
     @classmethod
     def from_json(cls, text: str) -> Comparison:
         """Rebuild an outcome from `to_json`'s text."""
-        return from_jsonable(cls, json.loads(text))
+        return from_json_text(cls, text, "comparison")

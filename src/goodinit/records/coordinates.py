@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 
-from goodinit.records.form import from_jsonable, to_jsonable
+from goodinit.records.form import from_json_text, to_jsonable
 from goodinit.records.health import Finding
 from goodinit.records.showing import Shown
 
@@ -72,4 +72,4 @@ class CoordinateCheck(Shown):
     @classmethod
     def from_json(cls, text: str) -> CoordinateCheck:
         """Rebuild an outcome from `to_json`'s text."""
-        return from_jsonable(cls, json.loads(text))
+        return from_json_text(cls, text, "coordinate_check")

@@ -6,7 +6,7 @@ import json
 from dataclasses import dataclass
 
 from goodinit.records.comparisons import Comparison, Interval
-from goodinit.records.form import from_jsonable, to_jsonable
+from goodinit.records.form import from_json_text, to_jsonable
 from goodinit.records.showing import Shown
 from goodinit.records.signals import Histogram, Moments
 
@@ -146,4 +146,4 @@ class ExperimentResult(Shown):
     @classmethod
     def from_json(cls, text: str) -> ExperimentResult:
         """Rebuild an outcome from `to_json`'s text."""
-        return from_jsonable(cls, json.loads(text))
+        return from_json_text(cls, text, "experiment")

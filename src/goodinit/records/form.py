@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import math
 from typing import Any, TypeVar
 
-__all__ = ["from_jsonable", "to_jsonable"]
+from goodinit.errors import ArgumentError
+
+__all__ = ["from_json_text", "from_jsonable", "to_jsonable"]
 
 _T = TypeVar("_T")
 
@@ -31,6 +34,25 @@ def to_jsonable(value: Any) -> Any:
     return value
 
 
+def from_json_text(kind: type[_T], text: str, name: str) -> _T:
+    """Rebuild a record of the given kind and name from its JSON text; fields of later versions are left out.
+
+    Raises:
+        ArgumentError: if the text is damaged, or holds something else.
+    """
+    try:
+        value = json.loads(text)
+    except (TypeError, ValueError, RecursionError) as error:
+        raise ArgumentError(f"text: no JSON, or cut short ({error}); give what to_json() returned") from error
+    if not isinstance(value, dict) or value.get("goodinit", name) != name:
+        held = value.get("goodinit") if isinstance(value, dict) else f"a {type(value).__name__}"
+        raise ArgumentError(f"text: expected the JSON of a goodinit {name}, found {held}")
+    try:
+        return from_jsonable(kind, value)
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise ArgumentError(f"text: the JSON of this goodinit {name} is damaged ({error})") from error
+
+
 def from_jsonable(kind: type[_T], value: Any) -> _T:
     """Rebuild a record of the given kind from what `to_jsonable` made of it."""
     import typing
@@ -44,9 +66,11 @@ def _revive(hint: Any, value: Any) -> Any:
     import types
     import typing
 
-    if value is None:
-        return None
     origin, args = typing.get_origin(hint), typing.get_args(hint)
+    if value is None:
+        if hint is Any or type(None) in args:
+            return None
+        raise TypeError(f"null in place of {hint}")
     if origin in (typing.Union, types.UnionType):
         return _revive(next(a for a in args if a is not type(None)), value)
     if origin is tuple:

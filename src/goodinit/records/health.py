@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from goodinit.errors import UnhealthyError
-from goodinit.records.form import from_jsonable, to_jsonable
+from goodinit.records.form import from_json_text, to_jsonable
 from goodinit.records.plans import PlanRecord
 from goodinit.records.showing import Shown
 from goodinit.records.signals import AttentionSignal, JacobianSpectrum, LayerSignal, ParameterSignal
@@ -153,7 +153,7 @@ class Report(Shown):
     @classmethod
     def from_json(cls, text: str) -> Report:
         """Rebuild a report from `to_json`'s text."""
-        return from_jsonable(cls, json.loads(text))
+        return from_json_text(cls, text, "report")
 
     def to_html(self, path: str | Path, *, before: Report | None = None, docs: str | None = None) -> Path:
         """Write the report as one HTML file that needs nothing else, and return its path.

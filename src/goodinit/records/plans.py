@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 
-from goodinit.records.form import from_jsonable, to_jsonable
+from goodinit.records.form import from_json_text, to_jsonable
 from goodinit.records.showing import Shown
 
 __all__ = ["Announced", "PlanRecord", "RowCheck", "RowRecord", "Verification"]
@@ -100,4 +100,4 @@ class Verification(Shown):
     @classmethod
     def from_json(cls, text: str) -> Verification:
         """Rebuild a verification from `to_json`'s text."""
-        return from_jsonable(cls, json.loads(text))
+        return from_json_text(cls, text, "verification")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,10 @@ from goodinit.errors import ArgumentError
 from goodinit.records.form import from_jsonable, to_jsonable
 from goodinit.records.showing import Shown
 
-__all__ = ["LayerStep", "MonitorEvent", "MonitorLog", "MonitorStep", "ParameterStep"]
+__all__ = ["FORMAT", "LayerStep", "MonitorEvent", "MonitorLog", "MonitorStep", "ParameterStep"]
+
+# Of the lines of a run's file; one that a reader of today would misread gets another number.
+FORMAT = 1
 
 
 @dataclass(frozen=True)
@@ -135,7 +138,7 @@ class MonitorLog(Shown):
 
     Attributes:
         model: the model's type.
-        steps: measured steps in order of writing. A resumed run may repeat some.
+        steps: measured steps, rising. Where a run resumed from an earlier step, its later course stands.
         events: what happened, in order.
         notes: what could not be seen, and lines of the file that could not be read.
     """
@@ -145,25 +148,43 @@ class MonitorLog(Shown):
     events: tuple[MonitorEvent, ...] = ()
     notes: tuple[str, ...] = ()
 
+    def until(self, step: int) -> MonitorLog:
+        """Return the part of the run before a step."""
+        steps = tuple(each for each in self.steps if each.step < step)
+        return replace(self, steps=steps, events=tuple(each for each in self.events if each.step < step))
+
     @classmethod
     def read(cls, path: str | Path) -> MonitorLog:
-        """Read the JSON lines that a `Monitor` wrote; a line cut short by a crash is a note.
+        """Read the JSON lines that a `Monitor` wrote; a line cut short by a crash, or damaged, is a note.
+
+        What was measured from the step on at which a later part of the run resumed is left out.
 
         Raises:
-            ArgumentError: if the file is no monitor's.
+            ArgumentError: if the file is no monitor's, or of a later format.
         """
-        model, steps, events, notes = "", [], [], []
+        model, notes = "", list[str]()
+        steps, events = list[MonitorStep](), list[MonitorEvent]()
         for number, line in enumerate(lines(path), start=1):
-            if line is None:
-                notes.append(f"line {number} is no JSON: a write was cut short")
-            elif line.get("goodinit") == "monitor":
-                model = str(line.get("model", ""))
-            elif line.get("goodinit") == "monitor_step":
-                steps.append(from_jsonable(MonitorStep, line))
-            elif line.get("goodinit") == "monitor_event":
-                events.append(from_jsonable(MonitorEvent, line))
-            elif line.get("goodinit") == "monitor_note":
-                notes.append(str(line.get("note", "")))
+            kind = "" if line is None else line.get("goodinit")
+            try:
+                if line is None:
+                    notes.append(f"line {number} is no JSON: a write was cut short")
+                elif kind == "monitor":
+                    if (found := line.get("format", FORMAT)) != FORMAT:
+                        raise ArgumentError(f"path: {path} has format {found}; this goodinit reads {FORMAT}")
+                    model, before = (
+                        str(line["model"]),
+                        cls("", tuple(steps), tuple(events)).until(line["step"]),
+                    )
+                    steps, events = list(before.steps), list(before.events)
+                elif kind == "monitor_step":
+                    steps.append(from_jsonable(MonitorStep, line))
+                elif kind == "monitor_event":
+                    events.append(from_jsonable(MonitorEvent, line))
+                elif kind == "monitor_note":
+                    notes.append(str(line.get("note", "")))
+            except (AttributeError, KeyError, TypeError):
+                notes.append(f"line {number} is damaged and was left out")
         if not model:
             raise ArgumentError(
                 f"path: {path} holds no lines of a goodinit monitor; give the file that Monitor(path=…) wrote"

@@ -16,7 +16,12 @@ def verdict(check: CoordinateCheck) -> tuple[str, str]:
     """Return the tone of a check and its sentence."""
     names = {name for finding in check.findings for name in finding.where}
     if check.healthy:
-        return "fine", f"{check.model}: no update was found to depend on width."
+        bounds = [layer.change_interval for layer in check.layers if layer.change_interval is not None]
+        wide = sum(max(map(abs, each)) > check.tolerance for each in bounds)
+        more = (
+            f"; the intervals of {wide} of {count(len(bounds), 'layer')} are too wide to tell" if wide else ""
+        )
+        return "fine", f"{check.model}: no update was found to depend on width{more}."
     tone = "error" if any(finding.severity == "error" for finding in check.findings) else "warning"
     layers = count(len(check.layers), "layer")
     return tone, f"{check.model}: updates of {len(names)} of {layers} depend on width."

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from goodinit.errors import GoodinitError
 from goodinit.graph.examples import in_words
 from goodinit.records import JacobianSpectrum, Report
 from goodinit.signals.jacobians.jacobian import jacobian_spectrum
@@ -46,8 +47,8 @@ def check(
         seed: of everything random in the measurement.
         predict: whether to set what theory expects beside what was measured, for the price of a
             few more forward passes. Without it, slow drifts over depth are found less surely.
-        jacobian: whether to estimate the singular values of the input–output Jacobian, for the
-            price of some hundred more passes.
+        jacobian: whether to estimate the singular values of the input–output Jacobian (of token ids
+            that of the first layer's output to the model's), for the price of some hundred more passes.
 
     Returns:
         The report; `report.healthy` is True where nothing was found but notes.
@@ -59,9 +60,8 @@ def check(
     >>> check(nn.Sequential(nn.Linear(8, 16), nn.ReLU(), nn.Linear(16, 2))).healthy
     True
     """
-    given = list(batches) if batches is not None else None
-    seen = probe(model, batch, batches=given, loss=loss, seed=seed)
-    first = given[0] if given else batch
+    seen = probe(model, batch, batches=batches, loss=loss, seed=seed)
+    first = seen.fed
     seen = replace(seen, parameters=inspected(model, seen.parameters))
     notes = [*seen.notes]
     if predict:
@@ -70,6 +70,10 @@ def check(
     mixed = () if has_shards(model) else judge_samples(model, first, loss, seed)
     found = traced_back(gravest_first((*diagnose(seen), *mixed)), seen, model, first, loss, seed)
     found = tuple(replace(each, cure=_on_example(each.cure, first, loss)) for each in found)
+    spectra: tuple[JacobianSpectrum, ...] = ()
+    if jacobian:
+        spectra, trouble = _jacobians(seen, model, first, loss, seed)
+        notes += trouble
     return Report(
         model=seen.model,
         batch=seen.batch,
@@ -80,7 +84,7 @@ def check(
         notes=(*notes, *remarks(seen)),
         versions={"torch": torch.__version__, "python": platform.python_version()},
         attention=seen.attention,
-        jacobians=_jacobians(model, first, loss, seed) if jacobian else (),
+        jacobians=spectra,
         effective_depth=seen.effective_depth,
     )
 
@@ -110,6 +114,11 @@ def _predicted(
 
 
 def _jacobians(
-    model: nn.Module, batch: Any, loss: Callable[..., Any] | None, seed: int
-) -> tuple[JacobianSpectrum, ...]:
-    return (jacobian_spectrum(model, split_batch(batch, loss)[0], seed=seed),)
+    seen: Probe, model: nn.Module, batch: Any, loss: Callable[..., Any] | None, seed: int
+) -> tuple[tuple[JacobianSpectrum, ...], list[str]]:
+    """Return the spectrum from the input, or from the first layer where the input is token ids."""
+    start = "input" if seen.input is not None or not seen.layers else seen.layers[0].name
+    try:
+        return (jacobian_spectrum(model, split_batch(batch, loss)[0], start=start, seed=seed),), []
+    except GoodinitError as error:  # a measurement stands without it
+        return (), [f"The Jacobian could not be estimated ({in_words(error)})."]

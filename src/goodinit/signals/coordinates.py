@@ -7,18 +7,20 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import pairwise
+from operator import index
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from goodinit.errors import ArgumentError, WrongTypeError
-from goodinit.graph.examples import given
+from goodinit.errors import ArgumentError, ExampleError, WrongTypeError
+from goodinit.graph.examples import given, in_words
 from goodinit.graph.nested import floating, map_tensors
-from goodinit.records import CoordinateCheck, CoordinateLayer, Finding
+from goodinit.records import CoordinateCheck, CoordinateLayer
 from goodinit.signals.probing.objective import objective, split_batch
 from goodinit.signals.probing.recorder import canonical, recorded_modules
 from goodinit.signals.probing.untouched import accelerators, kept_generators
+from goodinit.signals.widths import diverged, judged
 
 __all__ = ["coordinate_check"]
 
@@ -101,6 +103,7 @@ def coordinate_check(
     Yang et al. 2022 (Tensor Programs V, appendix D.1, coordinate checking).
     """
     settings = _Settings(build, data, optimizer, lr, steps, _with_default(loss, data))
+    widths = _whole_numbers(widths)
     _check_numbers(widths, steps, seeds, lr, tolerance, confidence)
     sizes: list[list[Sizes]] = []
     losses: list[tuple[float, ...]] = []
@@ -123,10 +126,19 @@ def coordinate_check(
         widths=tuple(widths),
         layers=layers,
         losses=tuple(losses),
-        findings=_judged(layers, tolerance),
+        findings=(*diverged(layers, widths, losses, tolerance), *judged(layers, tolerance)),
         tolerance=tolerance,
         confidence=confidence,
     )
+
+
+def _whole_numbers(widths: Any) -> tuple[int, ...]:
+    try:
+        return tuple(index(width) for width in widths)
+    except TypeError as error:
+        raise WrongTypeError(
+            f"widths: expected whole numbers such as [64, 128, 256], got {widths!r}"
+        ) from error
 
 
 def _check_numbers(
@@ -177,7 +189,13 @@ def _run(settings: _Settings, width: int, seed: int) -> tuple[Sizes, tuple[float
 
     def forward() -> Any:
         args, kwargs = map_tensors((example.args, example.kwargs), lambda t: t.detach().clone())
-        return model(*args, **kwargs)
+        try:
+            return model(*args, **kwargs)
+        except Exception as error:
+            raise ExampleError(
+                f"data: {type(model).__name__} of width {width} rejected its inputs ({example.words()}): "
+                f"{in_words(error)}"
+            ) from error
 
     # The same seed before every pass: dropout masks are no change of the network.
     with torch.inference_mode(False), torch.enable_grad():
@@ -316,48 +334,3 @@ def _slope(
     spread = math.sqrt(sum((slope - mean) ** 2 for slope in slopes) / (count - 1) / count)
     half = float(t.ppf((1 + confidence) / 2, count - 1)) * spread
     return mean, (mean - half, mean + half)
-
-
-def _judged(layers: Sequence[CoordinateLayer], tolerance: float) -> tuple[Finding, ...]:
-    """Two findings at most: changes that grow with width, and changes that fade with it."""
-    found = []
-    for sign in (1.0, -1.0):
-        off = [
-            layer
-            for layer in layers
-            if layer.change_interval is not None
-            and min(sign * end for end in layer.change_interval) > tolerance
-        ]
-        if off:
-            worst = max(off, key=lambda layer: abs(layer.change_slope or 0.0))
-            found.append(_finding(worst, tuple(layer.name for layer in off), sign > 0, tolerance))
-    return tuple(found)
-
-
-def _finding(worst: CoordinateLayer, where: tuple[str, ...], grows: bool, tolerance: float) -> Finding:
-    assert worst.change_slope is not None
-    if grows:
-        effect = "grow with width, so a rate that suits a narrow network is too large for a wide one"
-        cure = (
-            "Scale with width: under Adam divide the learning rate of hidden and output weights by fan_in; "
-            "under SGD multiply that of input weights and biases by width and divide the output's by it"
-        )
-    else:
-        effect = "fade with width, so wide layers hardly learn at this rate"
-        cure = (
-            "Raise with width: under SGD multiply the learning rate of input weights and biases by width; "
-            "make the output's initial std fall as 1/fan_in and not slower"
-        )
-    return Finding(
-        code="GI126",
-        title="Updates depend on width",
-        severity="warning",
-        where=where,
-        measure="exponent of width in the change of a layer's output",
-        effect=worst.change_slope,
-        interval=worst.change_interval,
-        expected=(-tolerance, tolerance),
-        cause=f"The outputs of {len(where)} layer{'s'[: len(where) > 1]} change by amounts that {effect}: "
-        f"at '{worst.name}' as width^{worst.change_slope:.2f}.",
-        cure=f"{cure} (muP, see docs/mup.md).",
-    )

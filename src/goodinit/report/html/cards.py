@@ -56,7 +56,9 @@ class Card:
 
 def card(finding: Finding, docs: str | None) -> Card:
     """Return a finding as a card; `docs` is the address of the folder of documentation pages."""
-    snippets = tuple("".join(found) for found in _CODE.findall(finding.cure))
+    found = ["".join(parts) for parts in _CODE.findall(finding.cure)]
+    # What is named twice is to be run where it stands last.
+    snippets = tuple(reversed(dict.fromkeys(reversed(found))))
     whole = len(snippets) == 1 and finding.cure.strip(" .`") == snippets[0].strip(" .`")
     return Card(
         code=finding.code,

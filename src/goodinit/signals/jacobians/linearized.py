@@ -223,7 +223,7 @@ def _coupled(back: Callable[[Tensor], Tensor], end: Tensor) -> bool:
     generator = torch.Generator().manual_seed(0)
     for at in (0, end.shape[0] - 1):
         cotangent = torch.zeros_like(end)
-        cotangent[at] = torch.randn(end[at].shape, generator=generator).to(end)
+        cotangent[at] = torch.randn(end[at].shape, generator=generator, dtype=torch.float32).to(end)
         reached = back(cotangent).reshape(end.shape[0], -1).ne(0).any(dim=1)
         if int(reached.sum()) > int(reached[at]):
             return True

@@ -20,7 +20,7 @@ _OTHERS: Final = (
 )
 
 
-def redrawn(probe: Probe, where: Iterable[str]) -> str:
+def redrawn(probe: Probe, where: Iterable[str], zeros: bool = False) -> str:
     """Return what draws these parameters or layers anew, also where all elements have one value.
 
     The default recipe keeps constants, which an author may have chosen.
@@ -28,6 +28,7 @@ def redrawn(probe: Probe, where: Iterable[str]) -> str:
     Args:
         probe: the measurement.
         where: names of parameters, or of layers that own them.
+        zeros: whether zeros are a fault here, too.
     """
     names = set(where)
     equal = tuple(
@@ -35,7 +36,7 @@ def redrawn(probe: Probe, where: Iterable[str]) -> str:
         for p in probe.parameters
         if len(p.shape) >= 2
         and p.value.std == 0
-        and p.value.mean != 0
+        and (zeros or p.value.mean != 0)
         and names & {p.name, p.name.rpartition(".")[0]}
     )
     if not equal:

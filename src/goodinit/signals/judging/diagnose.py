@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from goodinit.records import Finding, LayerSignal, ParameterSignal
+from goodinit.signals.judging.biased import judge_biased
 from goodinit.signals.judging.broken import judge_broken
 from goodinit.signals.judging.causes import judge_causes
 from goodinit.signals.judging.collinear import judge_collinear
@@ -12,6 +13,8 @@ from goodinit.signals.judging.copied import judge_copies
 from goodinit.signals.judging.drowned import judge_drowned
 from goodinit.signals.judging.edges import judge_edges
 from goodinit.signals.judging.endings import judge_endings
+from goodinit.signals.judging.faint import judge_faint
+from goodinit.signals.judging.heads import judge_heads
 from goodinit.signals.judging.idle import judge_idle
 from goodinit.signals.judging.information import judge_information
 from goodinit.signals.judging.loops import judge_loops
@@ -52,7 +55,7 @@ def diagnose(probe: Probe) -> tuple[Finding, ...]:
     """
     broken = judge_broken(probe)
     values = judge_values(probe)
-    travel = (*judge_information(probe), *judge_travel(probe))
+    travel = (*(judge_drowned(probe) or judge_information(probe)), *judge_travel(probe))
     loops = judge_loops(probe, travel)
     # Where a loop is the cause, it is named alone.
     looped = {finding.code for finding in loops}
@@ -63,7 +66,7 @@ def diagnose(probe: Probe) -> tuple[Finding, ...]:
         *broken,
         *travel,
         *judge_edges(probe, travel),
-        *judge_drowned(probe, travel),
+        *judge_biased(probe, travel),
         *judge_causes(probe, travel),
         *judge_units(probe),
         *judge_mixing(probe),
@@ -74,9 +77,10 @@ def diagnose(probe: Probe) -> tuple[Finding, ...]:
         # Behind NaN gradients say nothing.
         *(() if broken else judge_idle(probe)),
     )
-    found = (*found, *judge_collinear(probe, found), *judge_slope(probe, found))
-    told = with_untouched_norms(probe, (*found, *judge_targets(probe.against, probe.model)))
-    return gravest_first(told)
+    for judge in (judge_collinear, judge_slope, judge_faint):
+        found = (*found, *judge(probe, found))
+    found = (*found, *judge_targets(probe.against, probe.model), *judge_heads(probe.heads))
+    return gravest_first(with_untouched_norms(probe, found))
 
 
 def gravest_first(findings: Iterable[Finding]) -> tuple[Finding, ...]:

@@ -7,31 +7,21 @@ from collections.abc import Sequence
 
 from goodinit.records import Finding, LayerSignal, ParameterSignal
 from goodinit.signals.judging.depth import factor
-from goodinit.signals.judging.information import share
+from goodinit.signals.judging.information import DROWNED, LOST, RESTORED, share
 from goodinit.signals.judging.travel import points
 from goodinit.signals.probing.kinds import is_embedding
 from goodinit.signals.probing.probe import Probe
 
 __all__ = ["judge_drowned"]
 
-# Shares of the second moment that differ from sample to sample. Small causal transformers, pre- and
-# post-norm, learn no more than how often each character comes when positions leave tokens 8e-3 or less (150
-# steps); a vision transformer learns digits with 1.5e-2, and five times slower with 1.6e-3. Inputs with a
-# common part have the same limit.
-_DROWNED, _RESTORED = 2e-3, 1e-2
 # It has to be a sum that did it: the share falls at once, and the table is as much larger as that says.
 _AT_ONCE, _LARGER = 0.02, 30.0
 _LAYERS = 3
 
 
-def judge_drowned(probe: Probe, found: Sequence[Finding]) -> tuple[Finding, ...]:
-    """Find positions or another table of the model that are added to what samples say, and far larger.
-
-    Args:
-        probe: the measurement.
-        found: what was found, so that a forgotten input is not told twice.
-    """
-    if "GI108" in {finding.code for finding in found} or not probe.input_varying:
+def judge_drowned(probe: Probe) -> tuple[Finding, ...]:
+    """Find positions or another table of the model that are added to what samples say, and far larger."""
+    if not probe.input_varying:
         return ()
     looked_up = [layer for layer in probe.layers if is_embedding(layer.kind) and _measured(layer)]
     line = sorted(
@@ -39,10 +29,10 @@ def judge_drowned(probe: Probe, found: Sequence[Finding]) -> tuple[Finding, ...]
         key=lambda each: each.index,
     )
     begin = len(line)
-    while begin and line[begin - 1] not in looked_up and share(line[begin - 1]) < _RESTORED:
+    while begin and line[begin - 1] not in looked_up and share(line[begin - 1]) < RESTORED:
         begin -= 1
     after = line[begin:]
-    if len(after) < _LAYERS or share(after[0]) > _DROWNED:
+    if len(after) < _LAYERS or share(after[0]) > DROWNED:
         return ()
     table = max(_tables(probe), key=lambda each: each.value.second_moment, default=None)
     if table is None:
@@ -69,13 +59,13 @@ def _finding(
     return Finding(
         code="GI108",
         title="Input forgotten",
-        severity="warning",
+        severity="error" if share(after[0]) < LOST else "warning",
         where=tuple(dict.fromkeys((table.name, after[0].name, after[-1].name))),
         measure=f"share of the second moment that differs between samples, '{after[0].name}' over "
         f"'{told.name}'",
         effect=factor(math.log(share(after[0])) - math.log(share(told))) if share(after[0]) else 0.0,
         interval=None,
-        expected=(_DROWNED, 1.0),
+        expected=(DROWNED, 1.0),
         cause=f"'{table.name}' is the same for every sample and {math.sqrt(larger):.3g} times as large as "
         f"the output of '{told.name}', to which it is added: behind it all samples look nearly the same.",
         cure=f"torch.nn.init.normal_(model.get_parameter({table.name!r}), std={size:.2g})",

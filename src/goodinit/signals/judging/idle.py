@@ -81,6 +81,7 @@ def _zero(probe: Probe, trainable: Sequence[ParameterSignal]) -> tuple[Finding, 
         return ()
     chosen = _starts_at_zero(trainable)
     first = next(p for p in stuck if len(p.shape) >= 2)
+    ran_in = sorted({layer.dtype for layer in probe.layers})
     why = "units that are off for the whole batch, a factor of zero, or a step without a slope cut it off"
     cure = (
         "look at the operations between it and the loss: .detach(), argmax, rounding, a mask or a factor of "
@@ -89,8 +90,11 @@ def _zero(probe: Probe, trainable: Sequence[ParameterSignal]) -> tuple[Finding, 
     if chosen is not None:
         why = f"'{chosen.name}' starts at zero and cuts it off in the first step"
         cure = "nothing, if that zero was chosen: it learns from the second step on"
-    elif first.dtype in ("float16", "bfloat16"):
-        why += f", or it is smaller than the smallest number of {first.dtype}"
+    elif (
+        half := next((d for d in (first.dtype, *ran_in) if d in ("float16", "bfloat16")), None)
+    ) is not None:
+        # Under autocast the parameters themselves have all digits.
+        why += f", or it is smaller than the smallest number of {half}"
         cure += "; or torch.amp.GradScaler"
     elif _faded(trainable):
         why = f"others have faded to the smallest numbers of {first.dtype}, and this one to nothing"

@@ -49,14 +49,16 @@ def _rank(probe: Probe) -> tuple[Finding, ...]:
         for layer in probe.layers
         if len(layer.shape) == 3 and (difference := token_difference(layer)) is not None
     ]
-    if len(line) < 2 or max(difference for _, difference in line[:2]) < _DIFFERED:
-        return ()
     begin = len(line)
     while begin and line[begin - 1][1] < _ALIKE:
         begin -= 1
     if begin == len(line):
         return ()
     layer, last = line[begin][0], line[-1]
+    # Learned queries that start alike are others than the tokens that they look at.
+    before = [difference for each, difference in line[:begin] if each.shape[1] == layer.shape[1]]
+    if max(before[:2], default=0.0) < _DIFFERED:
+        return ()
     return (
         Finding(
             code="GI112",

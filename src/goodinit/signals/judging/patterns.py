@@ -158,7 +158,7 @@ def _divisors(length: int) -> Iterator[int]:
 def _marks(flat: Tensor) -> Tensor:
     """Return one number for each row: its product with a random vector, almost equal for equal rows."""
     generator = torch.Generator().manual_seed(0)
-    vector = torch.rand(flat.shape[1], generator=generator) + 0.5
+    vector = torch.rand(flat.shape[1], generator=generator, dtype=torch.float32) + 0.5
     vector = vector.to(flat.device)
     parts = flat.split(max(1, _BLOCK // max(flat.shape[1], 1)))
     return torch.cat([(part.float() @ vector).double() for part in parts])

@@ -32,7 +32,8 @@ def judge_slope(probe: Probe, found: Sequence[Finding]) -> tuple[Finding, ...]:
     loss = probe.loss
     if loss is None or not math.isfinite(loss) or loss == 0:
         return ()
-    if {finding.code for finding in found} & {"GI101", "GI102", "GI104", "GI107", "GI117"}:
+    told = {finding.code for finding in found if finding.severity != "note"}
+    if told & {"GI101", "GI102", "GI104", "GI107", "GI117"}:
         return ()
     weights = [
         p

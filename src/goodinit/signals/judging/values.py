@@ -31,7 +31,7 @@ def judge_values(probe: Probe) -> tuple[Finding, ...]:
     reasons = {p.name: reason for p in probe.parameters if (reason := _reason(p))}
     zeros = zero_weights(probe)
     if len(zeros) > 1 and len(zeros) == sum(p.trainable and len(p.shape) >= 2 for p in probe.parameters):
-        reasons.update({p.name: "is all zeros, like every weight of the model" for p in zeros})
+        reasons.update({p.name: "is all zeros, like every trainable weight of the model" for p in zeros})
     found = []
     if reasons:
         name, reason = next(iter(reasons.items()))
@@ -47,7 +47,7 @@ def judge_values(probe: Probe) -> tuple[Finding, ...]:
                 interval=None,
                 expected=(0.0, 0.0),
                 cause=f"'{name}' {reason}{more}.",
-                cure=INITIALIZATION,
+                cure=redrawn(probe, reasons, zeros=True),
             )
         )
     equal = [p.name for p in probe.parameters if _all_equal(p)]

@@ -11,8 +11,9 @@ from typing import Any
 
 import torch
 
+from goodinit.errors import ArgumentError
 from goodinit.records import MonitorEvent, MonitorLog, MonitorStep
-from goodinit.records.training import line, lines
+from goodinit.records.training import FORMAT, line, lines
 
 __all__ = ["Journal"]
 
@@ -35,16 +36,23 @@ class Journal:
         start: dict[str, tuple[tuple[int, ...], torch.Tensor]] = {}
         step = log.steps[-1].step + 1 if log.steps else 0
         for item in lines(self.path):
-            if item is not None and item.get("goodinit") == "monitor_start":
-                for name, (shape, text) in item["sketches"].items():
-                    start.setdefault(name, (tuple(shape), _unpacked(text)))
-            if item is not None and item.get("goodinit") == "monitor_end":
-                step = max(step, int(item["step"]))
+            kind = "" if item is None else item.get("goodinit")
+            try:
+                if item is not None and kind == "monitor_start":
+                    for name, (shape, text) in item["sketches"].items():
+                        start.setdefault(name, (tuple(shape), _unpacked(text)))
+                elif item is not None and kind == "monitor_end":
+                    step = max(step, int(item["step"]))
+            except (AttributeError, KeyError, TypeError, ValueError) as error:
+                raise ArgumentError(
+                    f"path: {self.path} has a damaged line of kind {kind} ({error}), without which the run "
+                    "cannot go on; give another path, or remove the line"
+                ) from error
         return log, start, step
 
     def header(self, **content: Any) -> None:
         """Write the line that begins a run or its resumption."""
-        self._append({"goodinit": "monitor", "format": 1, **content})
+        self._append({"goodinit": "monitor", "format": FORMAT, **content})
 
     def start(self, sketches: Mapping[str, tuple[tuple[int, ...], torch.Tensor]]) -> None:
         """Write sketches of initial values, so that a resumed run knows where it began."""

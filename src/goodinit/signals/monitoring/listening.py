@@ -18,6 +18,7 @@ from goodinit.graph.places import canonical_modules
 from goodinit.records import LayerStep
 from goodinit.signals.monitoring.quick import alive_units, fetched, rounded, squared_norm
 from goodinit.signals.probing.kinds import cuts_to_zero, saturated, unit_dimension
+from goodinit.signals.probing.operations import transformed
 from goodinit.signals.probing.recorder import recorded_modules
 from goodinit.signals.probing.sharded import local
 
@@ -58,7 +59,8 @@ class _Pass:
 
     calls: list[_Call] = field(default_factory=list)
     seen: dict[str, int] = field(default_factory=dict)
-    losses: list[torch.Tensor] = field(default_factory=list)
+    # Each with the gradients that it got, none or one.
+    losses: list[tuple[torch.Tensor, list[torch.Tensor]]] = field(default_factory=list)
     channels: int | None = None
     trained: bool = False
     scale: float = 1.0
@@ -111,9 +113,17 @@ class Listener:
         return tuple(_layer(group, numbers) for group in merged.values())
 
     def loss(self) -> float | None:
-        """Return the mean of the losses that the model itself put out, if it did."""
-        losses = [loss for each in self._passes if each.trained for loss in each.losses]
-        return float(torch.stack(losses).mean()) if losses else None
+        """Return the loss that the model itself put out, over all passes, if it did.
+
+        Passes whose losses are differentiated as they are, with a gradient of 1, add up to the step's: the
+        transformers Trainer has divided each by the items of all passes. Others are averaged.
+        """
+        losses = [(loss, each) for each in self._passes if each.trained for loss in each.losses]
+        if not losses:
+            return None
+        values = torch.stack([value for (value, _), _ in losses])
+        shares = all(got and abs(float(got[0]) / each.scale - 1) < 1e-3 for (_, got), each in losses)
+        return float(values.sum() if shares else values.mean())
 
     def read_gradients(self, parameters: Iterable[torch.Tensor], scale: float = 1.0) -> None:
         """Measure the gradients that parameters hold now, divided by `scale`."""
@@ -133,7 +143,9 @@ class Listener:
     def _end(self, module: nn.Module, args: Any, output: Any) -> None:
         loss = output.get("loss") if isinstance(output, Mapping) else getattr(output, "loss", None)
         if isinstance(loss, torch.Tensor) and loss.numel() == 1 and loss.requires_grad:
-            self._passes[-1].losses.append(loss.detach().reshape(()).float())
+            got: list[torch.Tensor] = []
+            loss.register_hook(lambda gradient: got.append(gradient.detach()))
+            self._passes[-1].losses.append((loss.detach().reshape(()).float(), got))
 
     def _heard(self, module: nn.Module, args: Any, output: Any, name: str) -> None:
         current = self._passes[-1]
@@ -222,7 +234,7 @@ class Listener:
 
 
 class _Hook:
-    """A hook that does nothing in compiled or traced code, without gradients, or once its listener is gone.
+    """A hook that does nothing in compiled, traced or transformed code, or once its listener is gone.
 
     A copy of the model made meanwhile, by deepcopy or pickle, gets a hook that does nothing
     and that needs no goodinit to be loaded.
@@ -232,7 +244,7 @@ class _Hook:
         self._listener, self._method, self._name = weakref.ref(listener), method, name
 
     def __call__(self, *given: Any) -> Any:
-        if torch.compiler.is_compiling() or torch._C._get_tracing_state() is not None:
+        if torch.compiler.is_compiling() or torch._C._get_tracing_state() is not None or transformed():
             return None
         listener = self._listener()
         if listener is None or not (torch.is_grad_enabled() or self._method == "_before_step"):

@@ -86,8 +86,8 @@ class Monitor:
             raise WrongTypeError(f"model: expected a torch.nn.Module, got {type(model).__name__}")
         if isinstance(every, bool) or not isinstance(every, int) or every < 1:
             raise ArgumentError(f"every: expected a whole number of steps of at least 1, got {every!r}")
-        if first_step is not None and first_step < 0:
-            raise ArgumentError(f"first_step: expected a step number of at least 0, got {first_step}")
+        if first_step is not None and (not isinstance(first_step, int) or first_step < 0):
+            raise ArgumentError(f"first_step: expected a step number of at least 0, got {first_step!r}")
         if not any(p.requires_grad for p in model.parameters()):
             raise ArgumentError(
                 f"model: {type(model).__name__} has no trainable parameters; make the monitor after "
@@ -106,15 +106,14 @@ class Monitor:
         self._extra = False
         self._closed = False
         self._journal: Journal | None = None
-        step = 0
+        self._step = first_step or 0
         if path is not None and _writes():
             self._journal = Journal(path)
             try:
-                step = self._begin(self._journal)
+                self._step = self._begin(self._journal, first_step)
             except BaseException:
                 self._journal.close()
                 raise
-        self._step = step if first_step is None else first_step
         if compiled_modules(model):
             self._note("compiled parts show their parameters only: hooks cannot see into compiled code")
         if self._due():
@@ -193,13 +192,15 @@ class Monitor:
     def _due(self) -> bool:
         return self._extra or self._step % self._every == 0
 
-    def _begin(self, journal: Journal) -> int:
-        """Take up an earlier part of this run, or write the head of a new one."""
-        step = 0
+    def _begin(self, journal: Journal, first_step: int | None) -> int:
+        """Take up an earlier part of this run, or write the head of a new one; return the step's number."""
+        step = first_step or 0
         if not journal.empty:
-            log, start, step = journal.past()
+            log, start, following = journal.past()
             self._fits(log, start)
             self._start = start
+            step = following if first_step is None else first_step
+            log = log.until(step)
             self._events = list(log.events)
             for past in log.steps:
                 self._keep(past)

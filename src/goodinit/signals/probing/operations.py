@@ -19,7 +19,7 @@ from goodinit.signals.probing.measuring import measuring
 if TYPE_CHECKING:
     from goodinit.signals.probing.recorder import Recorder
 
-__all__ = ["Operations"]
+__all__ = ["Operations", "transformed"]
 
 _PLACES = (torch, torch.Tensor, functional, torch._C._nn)
 
@@ -35,8 +35,8 @@ def _named(*names: str) -> dict[Callable[..., object], str]:
 
 # Operations that multiply by a weight, when one of their arguments is a raw parameter.
 _PRODUCTS: Final = _named(
-    *("linear", "bilinear", "matmul", "__matmul__", "__rmatmul__", "mm", "mv", "bmm", "addmm", "baddbmm"),
-    *("einsum", "conv1d", "conv2d", "conv3d"),
+    *("linear", "bilinear", "matmul", "__matmul__", "__rmatmul__", "mm", "mv", "bmm", "inner", "tensordot"),
+    *("addmm", "addmv", "addbmm", "baddbmm", "einsum", "conv1d", "conv2d", "conv3d"),
     *("conv_transpose1d", "conv_transpose2d", "conv_transpose3d"),
 )
 _SUMS: Final = _named("add", "add_", "__add__", "__iadd__", "__radd__")
@@ -45,6 +45,11 @@ _FUSED: Final = functional.scaled_dot_product_attention
 _WHOLE: Final = functional.multi_head_attention_forward
 # A sum in a loop may run thousands of times; the first calls tell.
 _MOST_CALLS: Final = 64
+
+
+def transformed() -> bool:
+    """Does this run inside a transform of torch.func (vmap, grad, jvp), where no value can be read?"""
+    return torch._C._functorch.maybe_current_level() is not None
 
 
 class Operations(TorchFunctionMode):
@@ -67,18 +72,27 @@ class Operations(TorchFunctionMode):
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
         kwargs = kwargs or {}
+        if transformed():
+            return func(*args, **kwargs)
         if self.recorder.inside_opaque():
             if func is _WHOLE:
                 with _Whole(self.recorder):
                     return func(*args, **kwargs)
             return func(*args, **kwargs)
         quiet = self.recorder.inside_plain_leaf()
-        # Before the call: an operation in place changes what its argument is.
-        given = list(_tensors(args, kwargs))
-        residual = func in _SUMS and not quiet and self._joins(given)
+        # Reading a tensor's shape is a torch function too, which other modes would hear of.
+        with torch._C.DisableTorchFunction():
+            # Before the call: an operation in place changes what its argument is.
+            given = list(_tensors(args, kwargs))
+            residual = func in _SUMS and not quiet and self._joins(given)
         output = func(*args, **kwargs)
-        if isinstance(output, torch.Tensor):
-            self._follow(func, given, args, kwargs, output, residual, quiet)
+        with torch._C.DisableTorchFunction():
+            if isinstance(output, torch.Tensor):
+                self._follow(func, given, args, kwargs, output, residual, quiet)
+            elif isinstance(output, list | tuple) and (weight := self._weight_of(given)) is not None:
+                # A stack of weights that is taken apart, in a loop or by chunk, split or unbind.
+                for each in _tensors((output,), {}):
+                    self._inherit(func, given, each, weight)
         return output
 
     def signal(self, tensor: torch.Tensor) -> None:

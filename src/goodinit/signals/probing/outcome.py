@@ -5,14 +5,16 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import torch
 from torch.utils.hooks import RemovableHandle
 
 from goodinit.graph.nested import floating
-from goodinit.signals.probing.moments import any_square_sum
-from goodinit.signals.probing.targets import Against, against, of_zeros
+from goodinit.signals.probing.heads import Head, heads
+from goodinit.signals.probing.moments import any_square_sum, flat_real
+from goodinit.signals.probing.targets import Against, against, of_differences, of_one_number
 
 __all__ = ["Outcome"]
 
@@ -25,17 +27,19 @@ class Outcome:
         broken: elements that are NaN or plus infinity. Minus infinity is what masks put out.
         baselines: for each batch the loss of outputs that are all zero, ln C for C classes.
         classes: number of classes, where the target holds class numbers.
-        returned: sum of squares of the gradient that the output received; None where none did.
+        returned: sum of squares of the gradient that each output received, by its path; those that did.
         against: the first batch's output held against its targets.
+        heads: each of several outputs of the first batch held against usual numbers.
     """
 
     broken: int = 0
     baselines: list[float] = field(default_factory=list)
     classes: int | None = None
-    returned: float | None = None
+    returned: dict[str, float] = field(default_factory=dict)
     against: Against | None = None
+    heads: tuple[Head, ...] = ()
     _hooks: list[RemovableHandle] = field(default_factory=list)
-    _squares: list[torch.Tensor] = field(default_factory=list)
+    _squares: list[tuple[str, torch.Tensor]] = field(default_factory=list)
 
     @property
     def baseline(self) -> float | None:
@@ -69,30 +73,32 @@ class Outcome:
                 if math.isnan(largest) or largest == math.inf:
                     self.broken += int((values.isnan() | (values == math.inf)).sum())
             if loss is not None and has_target:
-                nothing = of_zeros(output, loss, target)
+                nothing = of_one_number(output, loss, target)
                 if nothing is not None and value is not None:
-                    self._baseline(output, target, nothing)
+                    if of_differences(output, loss, target, nothing):
+                        self._baseline(output, target, nothing)
                     self.against = self.against or against(output, loss, target, value, nothing)
+                self.heads = self.heads or heads(output, loss, target, value)
             elif loss is None:
                 self._own(output, inputs)
 
     def listen(self, output: Any) -> None:
         """Ask for the gradient of one batch's output."""
-        for _, tensor in floating(output):
+        for name, tensor in floating(output):
             if tensor.requires_grad:
-                self._hooks.append(tensor.register_hook(self._receive))
+                self._hooks.append(tensor.register_hook(partial(self._receive, name)))
 
     def settle(self) -> None:
         """Add up what came back, and take the hooks off."""
         for hook in self._hooks:
             hook.remove()
-        if self._squares:
-            self.returned = (self.returned or 0.0) + sum(float(each) for each in self._squares)
+        for name, squares in self._squares:
+            self.returned[name] = self.returned.get(name, 0.0) + float(squares)
         self._hooks, self._squares = [], []
 
-    def _receive(self, gradient: torch.Tensor | None) -> None:
+    def _receive(self, name: str, gradient: torch.Tensor | None) -> None:
         if gradient is not None:
-            self._squares.append(any_square_sum(gradient.detach().reshape(-1)))
+            self._squares.append((name, any_square_sum(flat_real(gradient))))
 
     def _baseline(self, output: torch.Tensor, target: Any, value: float) -> None:
         if not _class_numbers(target) or output.ndim < 2:

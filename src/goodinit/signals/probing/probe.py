@@ -4,17 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from torch import nn
 
-from goodinit.errors import ArgumentError, ExampleError, TensorError, WrongTypeError
+from goodinit.errors import ArgumentError, ExampleError, WrongTypeError
 from goodinit.graph.examples import Example, given, in_words, none_fits, proposals
 from goodinit.graph.nested import floating, map_tensors, tensors
 from goodinit.graph.places import unwrapped
 from goodinit.records import AttentionSignal, LayerSignal, Moments, ParameterSignal
+from goodinit.signals.probing.heads import Head
 from goodinit.signals.probing.layers import Tallies
 from goodinit.signals.probing.measuring import Vectors, fetch, measuring, merge
 from goodinit.signals.probing.moments import as_moments, sums, varying_part
@@ -22,6 +23,7 @@ from goodinit.signals.probing.objective import Objective, objective, split_batch
 from goodinit.signals.probing.outcome import Outcome
 from goodinit.signals.probing.parameters import ParameterTallies, effective_depth
 from goodinit.signals.probing.recorder import Recorder
+from goodinit.signals.probing.refusing import filled, measurable
 from goodinit.signals.probing.structure import structure, untouched_norms
 from goodinit.signals.probing.targets import Against
 from goodinit.signals.probing.untouched import accelerators, kept_generators, kept_model
@@ -43,9 +45,10 @@ class Probe:
     model's own output that are NaN or plus infinity; `baseline` is the loss of outputs that
     are all zero, where the target holds numbers of `classes` classes. `input_share` is the part
     of the first input's second moment that differs from sample to sample, where that input is
-    floating; `returned` the sum of squares of the gradient that the model's own output received;
+    floating; `returned` the sum of squares of the gradient that each of the model's own outputs received;
     `entering` the shapes of what went into the model; `untouched` the norms that ran in eval mode
-    on running statistics of no batch; `against` the first batch's output held against its targets.
+    on running statistics of no batch; `against` the first batch's output held against its targets;
+    `heads` the same of each of several outputs; `fed` the first batch as it was given.
     """
 
     model: str
@@ -64,10 +67,12 @@ class Probe:
     baseline: float | None = None
     classes: int | None = None
     input_share: float | None = None
-    returned: float | None = None
+    returned: Mapping[str, float] = field(default_factory=dict)
     entering: tuple[tuple[int, ...], ...] = ()
     untouched: tuple[str, ...] = ()
     against: Against | None = None
+    heads: tuple[Head, ...] = ()
+    fed: Any = field(default=None, compare=False, repr=False)
 
 
 def probe(
@@ -128,12 +133,11 @@ def probe(
     if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed < 2**63:
         raise ArgumentError(f"seed: expected an integer from 0 to 2**63 - 1, got {seed!r}")
     model = unwrapped(model)
-    _materialised(model)
-    _watchable(model)
-    versions = [parameter._version for parameter in model.parameters()]
+    measurable(model)
     passes = _Passes(model, loss, seed)
     with (
-        kept_model(model),
+        kept_model(model) as told,
+        kept_model(loss) if isinstance(loss, nn.Module) else nullcontext(),
         kept_generators(seed, accelerators(model)),
         torch.inference_mode(False),
         torch.enable_grad(),
@@ -142,13 +146,14 @@ def probe(
     ):
         for each in _batches(batch, batches):
             passes.run(each)
+    # With the values that they have again.
+    with torch.inference_mode(False):
         parameters = passes.parameters.signals()
     layers = passes.layers.layers()
     notes = []
     if not any(layer.gradient is not None for layer in layers):
         notes.append("No gradient reached any layer, so the backward pass could not be judged.")
-    if [parameter._version for parameter in model.parameters()] != versions:
-        notes.append("The model's own forward pass wrote to its parameters.")
+    notes += told
     count = len(passes.losses)
     given = [number for number in passes.losses if number is not None]
     return Probe(
@@ -172,6 +177,8 @@ def probe(
         entering=passes.entering,
         untouched=untouched_norms(model),
         against=passes.outcome.against,
+        heads=passes.outcome.heads,
+        fed=passes.fed,
     )
 
 
@@ -211,14 +218,16 @@ class _Passes:
         self.entered: Vectors = {}
         self.outcome = Outcome()
         self.words = ""
+        self.fed: Any = None
         self._varying: list[tuple[float, int]] = []
         self._first_is_floating = False
         self.entering: tuple[tuple[int, ...], ...] = ()
 
     def run(self, batch: Any) -> None:
         """Measure one batch, forward and backward."""
+        self.fed = batch if not self.losses else self.fed
         inputs, target, has_target = split_batch(_ordinary(batch), self.loss)
-        _filled(inputs)
+        filled(inputs)
         recorder, output, example, entries = _forward(self.model, inputs, self.seed)
         try:
             chosen = objective(output, self.loss, target, has_target, self.seed + len(self.losses))
@@ -230,12 +239,15 @@ class _Passes:
             recorder.remember()
             inside = [recorder.gathered.get(id(p), p) for p in self.trainable]
             found = _backward(self.model, chosen, [*inside, *entries])
-            self.outcome.settle()
             gradients = {id(p): g for p, g in zip(self.trainable, found, strict=False)}
-            self.layers.absorb(recorder)
+            # What is left to do is the recorder's own, and none of any function mode's business.
+            with torch._C.DisableTorchFunction():
+                self.outcome.settle()
+                self.layers.absorb(recorder)
         finally:
             recorder.close()
-        self.parameters.absorb(gradients)
+        with torch._C.DisableTorchFunction():
+            self.parameters.absorb(gradients)
         self.words = self.words or f"{example.words()}, {example.origin}"
         self.losses.append(chosen.loss)
         self._look_at((example.args, example.kwargs))
@@ -282,49 +294,11 @@ def _eager(model: nn.Module) -> AbstractContextManager[Any]:
     return torch.compiler.set_stance("force_eager") if compiled else nullcontext()
 
 
-def _materialised(model: nn.Module) -> None:
-    for name, parameter in model.named_parameters():
-        if isinstance(parameter, nn.parameter.UninitializedParameter):
-            raise TensorError(
-                f"parameter '{name}' is lazy and has no shape yet; run the model once on a real batch, "
-                "then check it"
-            )
-        if parameter.is_meta:
-            raise TensorError(
-                f"parameter '{name}' is on the meta device and holds no values; materialise the model "
-                "(model.to_empty(device='cpu'), then goodinit.initialize(model)), then check it"
-            )
-
-
-def _watchable(model: nn.Module) -> None:
-    for name, module in model.named_modules():
-        if isinstance(module, torch.jit.ScriptModule):
-            raise WrongTypeError(
-                f"model: {f'its part {name!r}' if name else 'it'} is TorchScript, whose layers cannot be "
-                "watched; check the torch.nn.Module that it was made from"
-            )
-    for name, parameter in model.named_parameters():
-        if parameter.is_inference():
-            raise TensorError(
-                f"parameter '{name}' was made inside torch.inference_mode(), where nothing can be "
-                "differentiated; build the model outside of it"
-            )
-
-
 def _ordinary(batch: Any) -> Any:
     """Replace tensors that were made in inference mode, which autograd refuses, by copies."""
     if not any(tensor.is_inference() for _, tensor in tensors(batch)):
         return batch
     return map_tensors(batch, lambda tensor: tensor.clone() if tensor.is_inference() else tensor)
-
-
-def _filled(inputs: Any) -> None:
-    first = next((tensor for _, tensor in tensors(inputs)), None)
-    if first is not None and first.ndim and not len(first):
-        raise ExampleError(
-            f"batch: it is empty, of shape {tuple(first.shape)}; give at least one sample (two or more show "
-            "whether outputs depend on the input)"
-        )
 
 
 def _forward(model: nn.Module, inputs: Any, seed: int) -> tuple[Recorder, Any, Example, list[torch.Tensor]]:

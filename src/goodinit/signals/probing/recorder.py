@@ -15,7 +15,7 @@ from torch.utils.weak import WeakTensorKeyDictionary
 from goodinit.graph.nested import floating, tensors
 from goodinit.signals.probing.kinds import cuts_to_zero, saturates, unit_dimension
 from goodinit.signals.probing.measuring import Vectors, measure_gradient, measure_output, measuring
-from goodinit.signals.probing.operations import Operations
+from goodinit.signals.probing.operations import Operations, transformed
 from goodinit.signals.probing.recurrence import is_cell, memory_of_calls, memory_of_layer, time_dimension
 from goodinit.signals.probing.sharded import is_sharded, local
 
@@ -194,6 +194,8 @@ class Recorder:
             return  # a user's own hook raised before the module was entered
         while (frame := self._stack.pop()).module is not module:
             pass
+        if transformed():
+            return
         if name is not None and found:
             kind = type(module).__name__.removeprefix("Parametrized")
             # A block with a raw parameter of its own that runs whole layers inside is no layer.

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 import torch
 
-__all__ = ["Against", "against", "of_zeros"]
+__all__ = ["Against", "against", "of_differences", "of_one_number"]
 
 # What an operation puts out, whatever goes in.
 _RANGES: Final = {
@@ -23,6 +23,10 @@ _SHAPES: Final = ("Permute", "Squeeze", "T", "Transpose", "UnsafeView", "Unsquee
 _SAME: Final = (*_SHAPES, "Alias", "Clone", "ToCopy")
 
 
+# Rounding of a loss.
+_SAME_LOSS: Final = 1e-3
+
+
 @dataclass(frozen=True)
 class Against:
     """One batch's output held against its targets.
@@ -33,7 +37,8 @@ class Against:
         loss: as it is.
         nothing: the loss of zeros in place of the output.
         classes: their number, where that is a cross-entropy (2 where columns are judged one by one).
-        numbers: whether targets are numbers instead of classes.
+        numbers: whether targets are numbers instead of classes, or classes of which the loss is none of
+            logits.
         reshaped: the loss of an output in its target's shape, where that is another one.
     """
 
@@ -46,18 +51,24 @@ class Against:
     reshaped: float | None = None
 
 
-def of_zeros(output: Any, loss: Callable[..., Any], target: Any) -> float | None:
-    """Return the loss of zeros in place of an output; None where it takes no such output.
+def of_one_number(output: Any, loss: Callable[..., Any], target: Any, number: float = 0.0) -> float | None:
+    """Return the loss of one number in place of all of an output; None where it takes no such output.
 
-    >>> round(of_zeros(torch.randn(4, 10), torch.nn.functional.cross_entropy, torch.arange(4)), 4)
+    >>> round(of_one_number(torch.randn(4, 10), torch.nn.functional.cross_entropy, torch.arange(4)), 4)
     2.3026
     """
     if not isinstance(output, torch.Tensor):
         return None
     try:
-        return float(loss(torch.zeros_like(output), target))
+        return float(loss(torch.full_like(output, number), target))
     except Exception:  # a loss that takes no such output has no baseline
         return None
+
+
+def of_differences(output: Any, loss: Callable[..., Any], target: Any, nothing: float) -> bool:
+    """Is this a loss of logits, which is the same for zeros and for ones?"""
+    ones = of_one_number(output, loss, target, 1.0)
+    return ones is not None and math.isclose(ones, nothing, rel_tol=_SAME_LOSS)
 
 
 def against(
@@ -96,6 +107,7 @@ def against(
         left = math.log1p((classes - 1) * math.exp(low - high)) / math.log(classes)
     elif name in _RANGES and numbers and classes is None:
         left = _missed(target.double(), *_RANGES[name])
+    numbers |= not target.is_floating_point() and not of_differences(output, loss, target, nothing)
     return Against(name.lower(), left, value, nothing, classes, numbers, reshaped)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import random
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,56 +10,40 @@ from typing import Any
 import torch
 from torch import nn
 
-__all__ = ["accelerators", "kept_generators", "kept_model"]
+from goodinit.signals.probing.contents import restorers, restorers_of_objects
+from goodinit.signals.probing.writes import Writes
 
-# Containers of a module that a forward pass may write to; they are restored to the same contents.
-_KEPT = (
-    *("_parameters", "_buffers", "_modules", "_non_persistent_buffers_set"),
-    *("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks"),
-    *("_forward_hooks_with_kwargs", "_forward_pre_hooks_with_kwargs", "_forward_hooks_always_called"),
-)
+__all__ = ["accelerators", "kept_generators", "kept_model"]
 
 
 @contextmanager
-def kept_model(model: nn.Module) -> Iterator[None]:
-    """Restore buffers, modes, flags, hooks and attributes on leaving, after an exception too.
+def kept_model(model: nn.Module) -> Iterator[list[str]]:
+    """Restore parameters, buffers, modes, flags, hooks and attributes on leaving, after an exception too.
 
-    Parameters are not copied (that would double the memory): nothing here writes to
-    them. Gradients are asked for with `torch.autograd.grad`, which leaves `.grad`
-    and everything hooked to its accumulation alone. Attributes are put back by
-    reference: a list or an object that the model changes inside stays changed.
+    Gradients are asked for with `torch.autograd.grad`, which leaves `.grad` and everything hooked to
+    its accumulation alone. Objects of other classes that hang on a module get their attributes back;
+    what the model changes deeper inside of them stays changed. The list tells, afterwards, what the
+    model's own forward pass did that is worth knowing.
     """
-    modules = list(model.modules())
-    held = [
-        (
-            module,
-            dict(vars(module)),
-            {name: copy.copy(vars(module)[name]) for name in _KEPT if name in vars(module)},
-        )
-        for module in modules
-    ]
-    copies: dict[int, tuple[torch.Tensor, torch.Tensor]] = {}
-    for buffer in (buffer for module in modules for buffer in module._buffers.values()):
-        if buffer is not None and id(buffer) not in copies:
-            copies[id(buffer)] = (buffer, buffer.detach().clone())
-    flags = [(parameter, parameter.requires_grad) for parameter in model.parameters()]
+    notes: list[str] = []
+    attributes = [vars(module) for module in model.modules()]
+    undo = restorers(attributes) + restorers_of_objects(v for own in attributes for v in own.values())
+    held = [(parameter, parameter.grad, parameter.requires_grad) for parameter in model.parameters()]
+    writes = Writes(model)
     try:
-        yield
+        with writes:
+            yield notes
     finally:
         with torch.no_grad():
-            for buffer, kept in copies.values():
-                if buffer.shape != kept.shape:
-                    buffer.resize_(kept.shape)
-                buffer.copy_(kept)
-        for module, attributes, contents in held:
-            vars(module).clear()
-            vars(module).update(attributes)
-            for name, content in contents.items():
-                attributes[name].clear()
-                attributes[name].update(content)
-        for parameter, flag in flags:
+            for restore in undo:
+                restore()
+            if writes.undo():
+                notes.append("The model's own forward pass wrote to its parameters; they were put back.")
+        for parameter, gradient, flag in held:
             if parameter.requires_grad != flag:
                 parameter.requires_grad_(flag)
+            if parameter.grad is not gradient:
+                parameter.grad = gradient
 
 
 def accelerators(model: nn.Module) -> list[torch.device]:
