@@ -135,4 +135,8 @@ RULES: Final = {
         "The output starts far larger than its targets. Standardize inputs and targets, or start the last "
         "layer small."
     ),
+    "GI132": (
+        "No layer was seen to use the trainable parameters, so signals and gradients were not judged. Use "
+        "torch.nn layers, linear or @, outside of torch.func transforms."
+    ),
 }

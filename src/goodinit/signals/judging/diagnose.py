@@ -26,6 +26,7 @@ from goodinit.signals.judging.targets import judge_targets
 from goodinit.signals.judging.travel import judge_travel, points
 from goodinit.signals.judging.twins import judge_twins
 from goodinit.signals.judging.units import judge_units
+from goodinit.signals.judging.unseen import judge_unseen
 from goodinit.signals.judging.untouched import with_untouched_norms
 from goodinit.signals.judging.values import judge_values, zero_weights
 from goodinit.signals.probing.probe import Probe
@@ -74,6 +75,7 @@ def diagnose(probe: Probe) -> tuple[Finding, ...]:
         *judge_endings(probe),
         *judge_precision(probe),
         *judge_copies(probe),
+        *judge_unseen(probe),
         # Behind NaN gradients say nothing.
         *(() if broken else judge_idle(probe)),
     )
