@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -250,3 +251,32 @@ def test_an_example_is_made_for_a_stem_that_is_registered_behind_its_heads() -> 
     graph = trace(Backwards())
     assert graph.unreached == ()
     assert graph.example == "float32(32, 1, 32, 32), made for Conv2d 'stem'"
+
+
+class Nested(nn.Module):
+    """A module that writes to what lies deeper in its attributes."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.linear = nn.Linear(4, 4)
+        self.kept = {"seen": [1], "kinds": ({1}, {"last": 0})}
+        self.generator, self.config = torch.Generator().manual_seed(3), SimpleNamespace(kind=None)
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.kept["seen"].append(2)
+        self.kept["kinds"][0].add(2)
+        self.kept["kinds"][1]["last"] = 5
+        self.config.kind = "vectors"
+        return self.linear(x) + torch.rand((), generator=self.generator)
+
+
+def test_what_lies_deeper_in_attributes_is_put_back_too() -> None:
+    model = Nested()
+    state = model.generator.get_state()
+    trace(model, torch.randn(2, 4))
+    assert model.kept == {"seen": [1], "kinds": ({1}, {"last": 0})}
+    assert model.config.kind is None
+    assert torch.equal(model.generator.get_state(), state)
+    model(torch.randn(2, 4))
+    assert model.kept["seen"] == [1, 2]
+    assert model.config.kind == "vectors"

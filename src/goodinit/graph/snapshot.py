@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from typing import Any
 
 import numpy as np
 import torch
 from torch import nn
 from torch._subclasses.fake_tensor import FakeTensor
 from torch.nn.parameter import is_lazy
+
+from goodinit.graph.contents import restorers, restorers_of_objects
 
 __all__ = ["eval_mode", "untouched"]
 
@@ -20,11 +21,12 @@ __all__ = ["eval_mode", "untouched"]
 def untouched(model: nn.Module) -> Iterator[None]:
     """Put back every module's attributes and all generators' states on the way out.
 
-    Attributes are put back one level deep: rebound names and the contents of dicts,
-    lists and sets, and the data that a parameter or buffer holds, where others were put in
-    their place. Tensors written in place are the caller's business.
+    Attributes are put back: rebound names, what lists, dicts, sets, plain tensors and generators hold, at any
+    depth, the attributes of other objects, and the data that a parameter or buffer holds, where
+    others were put in their place.
     """
-    undo = [_module_state(module) for module in model.modules()]
+    attributes = [vars(module) for module in model.modules()]
+    undo = restorers(attributes) + restorers_of_objects(v for own in attributes for v in own.values())
     held = [
         (tensor, tensor.data) for tensor in (*model.parameters(), *model.buffers()) if not is_lazy(tensor)
     ]
@@ -54,33 +56,6 @@ def _replaced(tensor: torch.Tensor, data: torch.Tensor) -> bool:
         return not tensor.is_set_to(data)
     except RuntimeError:  # on the meta device, sparse or distributed
         return False
-
-
-def _module_state(module: nn.Module) -> Callable[[], None]:
-    held: dict[str, Any] = dict(module.__dict__)
-    inner: list[tuple[Any, Any]] = []
-    for value in held.values():
-        if isinstance(value, dict | list | set):
-            inner.append((value, value.copy()))
-
-    def restore() -> None:
-        now = module.__dict__
-        if list(now) != list(held) or any(now[key] is not held[key] for key in held):
-            now.clear()
-            now.update(held)
-        for value, copy in inner:
-            if isinstance(value, list):
-                if len(value) != len(copy) or any(a is not b for a, b in zip(value, copy, strict=True)):
-                    value[:] = copy
-            elif isinstance(value, dict):
-                if list(value) != list(copy) or any(value[key] is not copy[key] for key in copy):
-                    value.clear()
-                    value.update(copy)
-            elif value != copy:
-                value.clear()
-                value.update(copy)
-
-    return restore
 
 
 @contextmanager

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from goodinit.signals.probing.contents import restorers, restorers_of_objects
+from goodinit.graph.contents import restorers, restorers_of_objects
 from goodinit.signals.probing.writes import Writes
 
 __all__ = ["accelerators", "kept_generators", "kept_model"]

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 from torch.overrides import TorchFunctionMode
 
-from goodinit.signals.probing.contents import put_back
+from goodinit.graph.contents import put_back
 from goodinit.signals.probing.sharded import is_sharded
 
 __all__ = ["Writes"]
