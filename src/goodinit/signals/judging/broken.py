@@ -61,8 +61,9 @@ def judge_broken(probe: Probe) -> tuple[Finding, ...]:
                 last.name,
                 count,
                 f"The backward pass makes NaN or infinity between '{last.name}' and the loss; "
-                "forward all is finite.",
-                "torch.autograd.set_detect_anomaly(True) names the operation",
+                "the outputs of all layers are finite.",
+                "torch.autograd.set_detect_anomaly(True) names the operation; in float16 it may be one that "
+                "overflows inside a layer, such as the squares of a norm: run that part in float32",
             ),
         )
     if probe.loss is not None and not math.isfinite(probe.loss):
