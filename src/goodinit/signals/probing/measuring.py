@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import AbstractContextManager, ExitStack
 from typing import Any, TypeAlias
 
 import torch
@@ -24,14 +23,32 @@ Vectors: TypeAlias = dict[str, torch.Tensor]
 _HISTOGRAM_BATCHES = 16
 
 
-def measuring(device: torch.device) -> AbstractContextManager[Any]:
-    """Run a measurement outside of autograd, autocast and function modes (the recorder's own too)."""
-    stack = ExitStack()
-    stack.enter_context(torch.no_grad())
-    stack.enter_context(torch._C.DisableTorchFunction())
-    if torch.is_autocast_enabled(device.type):
-        stack.enter_context(torch.autocast(device.type, enabled=False))
-    return stack
+class measuring:  # noqa: N801  # used like torch.no_grad
+    """Run a measurement outside of autograd, autocast and function modes (the recorder's own too).
+
+    A probe enters this some hundred times; a stack of torch's own contexts takes ten times as long.
+    """
+
+    __slots__ = ("_autocast", "_functions", "_grad")
+
+    def __init__(self, device: torch.device) -> None:
+        self._autocast = (
+            torch.autocast(device.type, enabled=False) if torch.is_autocast_enabled(device.type) else None
+        )
+        self._functions = torch._C.DisableTorchFunction()
+
+    def __enter__(self) -> None:
+        self._grad = torch.is_grad_enabled()
+        self._functions.__enter__()
+        torch._C._set_grad_enabled(False)
+        if self._autocast is not None:
+            self._autocast.__enter__()
+
+    def __exit__(self, *error: Any) -> None:
+        if self._autocast is not None:
+            self._autocast.__exit__(*error)
+        torch._C._set_grad_enabled(self._grad)
+        self._functions.__exit__(*error)
 
 
 def measure_output(
