@@ -15,13 +15,13 @@ def judge_unseen(probe: Probe) -> tuple[Finding, ...]:
 
     >>> import torch
     >>> from goodinit.signals.probing.probe import probe
-    >>> class Scaled(torch.nn.Module):
+    >>> class Mapped(torch.nn.Module):
     ...     def __init__(self):
     ...         super().__init__()
-    ...         self.factors = torch.nn.Parameter(torch.ones(3))
+    ...         self.body = torch.nn.Linear(3, 2)
     ...     def forward(self, x):
-    ...         return x * self.factors
-    >>> [finding.code for finding in judge_unseen(probe(Scaled(), torch.randn(8, 3)))]
+    ...         return torch.func.vmap(self.body)(x)
+    >>> [finding.code for finding in judge_unseen(probe(Mapped(), torch.randn(8, 3)))]
     ['GI132']
     """
     trainable = [p for p in probe.parameters if p.trainable and p.value.count > 1]
