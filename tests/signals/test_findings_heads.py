@@ -103,3 +103,15 @@ def test_what_the_loss_overwrites_stays_as_it_was() -> None:
     before = output[1].clone()
     heads(output, clipping, target, 3.0)
     assert torch.equal(output[1], before)
+
+
+def test_a_loss_that_the_model_made_itself_is_no_output_out_of_proportion() -> None:
+    class Own(Two):
+        def forward(self, x: Tensor) -> Any:
+            logits, value = super().forward(x)
+            return {"loss": 1e5 + value.sum() + logits.sum(), "logits": logits, "value": value}
+
+    model, target = Own(16), torch.randint(0, 10, (64,))
+    output = model(torch.randn(64, 8))
+    assert heads(output, lambda out, _: out["loss"], target, float(output["loss"].detach()))
+    assert found(Own(16), lambda out, _: out["loss"]) == []

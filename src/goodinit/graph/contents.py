@@ -12,8 +12,9 @@ from typing import Any
 import numpy as np
 import torch
 from torch import nn
+from torch._subclasses.fake_tensor import FakeTensor
 
-__all__ = ["put_back", "restorers", "restorers_of_objects"]
+__all__ = ["put_back", "replaced", "restorers", "restorers_of_model"]
 
 # Exactly these: a subclass may do anything when it is written to.
 _SEQUENCES, _DICTS = (list, deque), (dict, OrderedDict, defaultdict, Counter)
@@ -49,17 +50,22 @@ def restorers(values: Iterable[object]) -> list[Callable[[], None]]:
     return found
 
 
-def restorers_of_objects(values: Iterable[object]) -> list[Callable[[], None]]:
-    """Return functions that give other objects, such as a model's config, the attributes that they have now.
+def restorers_of_model(model: nn.Module) -> list[Callable[[], None]]:
+    """Return functions that put back what the attributes of all of a model's modules hold now.
 
-    What lies inside of these attributes is left alone: a trainer or an optimizer leads everywhere.
+    Objects of other classes, such as a config, get their attributes back. What lies inside of these is left
+    alone: a trainer or an optimizer leads everywhere.
     """
-    found: dict[int, dict[str, object]] = {}
-    for value in values:
+    attributes = [vars(module) for module in model.modules()]
+    objects: dict[int, dict[str, object]] = {}
+    for value in (value for own in attributes for value in own.values()):
         own = getattr(value, "__dict__", None)
         if type(own) is dict and not isinstance(value, nn.Module | torch.Tensor | ModuleType):
-            found[id(own)] = own
-    return [partial(_refill, own, own.update, dict(own)) for own in found.values()]
+            objects[id(own)] = own
+    return [
+        *restorers(attributes),
+        *(partial(_refill, own, own.update, dict(own)) for own in objects.values()),
+    ]
 
 
 def _restorer(value: Any) -> tuple[Callable[[], None] | None, Iterable[object]]:
@@ -100,10 +106,19 @@ def _refill(value: Any, fill: Callable[[Any], object], held: Iterable[object] | 
 
 
 def _give_back(tensor: torch.Tensor, held: torch.Tensor, kept: torch.Tensor, version: int | None) -> None:
-    # Resized, or other data put in its place.
-    if (tensor.shape, tensor.dtype, tensor.device) != (held.shape, held.dtype, held.device):
+    if replaced(tensor, held):
         tensor.data = held
     put_back(tensor, kept, version)
+
+
+def replaced(tensor: torch.Tensor, held: torch.Tensor) -> bool:
+    """Was the tensor resized, or given other data than what it held?"""
+    if isinstance(tensor.data, FakeTensor):
+        return not isinstance(held, FakeTensor)
+    try:
+        return not tensor.is_set_to(held)
+    except RuntimeError:  # on the meta device, sparse or distributed
+        return tensor.shape != held.shape
 
 
 def put_back(tensor: torch.Tensor, kept: torch.Tensor, version: int | None) -> None:

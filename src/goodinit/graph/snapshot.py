@@ -9,10 +9,9 @@ from contextlib import ExitStack, contextmanager
 import numpy as np
 import torch
 from torch import nn
-from torch._subclasses.fake_tensor import FakeTensor
 from torch.nn.parameter import is_lazy
 
-from goodinit.graph.contents import restorers, restorers_of_objects
+from goodinit.graph.contents import replaced, restorers_of_model
 
 __all__ = ["eval_mode", "untouched"]
 
@@ -22,14 +21,11 @@ def untouched(model: nn.Module) -> Iterator[None]:
     """Put back every module's attributes and all generators' states on the way out.
 
     Attributes are put back: rebound names, what lists, dicts, sets, plain tensors and generators hold, at any
-    depth, the attributes of other objects, and the data that a parameter or buffer holds, where
-    others were put in their place.
+    depth, the attributes of other objects, and the data that a parameter holds, where other data were
+    put in their place. Parameters written in place are the caller's business.
     """
-    attributes = [vars(module) for module in model.modules()]
-    undo = restorers(attributes) + restorers_of_objects(v for own in attributes for v in own.values())
-    held = [
-        (tensor, tensor.data) for tensor in (*model.parameters(), *model.buffers()) if not is_lazy(tensor)
-    ]
+    undo = restorers_of_model(model)
+    held = [(parameter, parameter.data) for parameter in model.parameters() if not is_lazy(parameter)]
     python, numpy = random.getstate(), np.random.get_state()
     # Asking for the CUDA generators would start CUDA where nobody has used it.
     cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else None
@@ -37,25 +33,17 @@ def untouched(model: nn.Module) -> Iterator[None]:
     try:
         yield
     finally:
-        for restore in undo:
-            restore()
-        for tensor, data in held:
-            if _replaced(tensor, data):
-                tensor.data = data
+        with torch.no_grad():
+            for restore in undo:
+                restore()
+            for parameter, data in held:
+                if replaced(parameter, data):
+                    parameter.data = data
         random.setstate(python)
         np.random.set_state(numpy)
         torch.set_rng_state(cpu)
         if cuda is not None:
             torch.cuda.set_rng_state_all(cuda)
-
-
-def _replaced(tensor: torch.Tensor, data: torch.Tensor) -> bool:
-    if isinstance(tensor.data, FakeTensor):
-        return not isinstance(data, FakeTensor)
-    try:
-        return not tensor.is_set_to(data)
-    except RuntimeError:  # on the meta device, sparse or distributed
-        return False
 
 
 @contextmanager

@@ -23,13 +23,14 @@ def judge_drowned(probe: Probe) -> tuple[Finding, ...]:
     """Find positions or another table of the model that are added to what samples say, and far larger."""
     if not probe.input_varying:
         return ()
-    looked_up = [layer for layer in probe.layers if is_embedding(layer.kind) and _measured(layer)]
-    line = sorted(
-        {*looked_up, *(layer for layer in points(probe.layers) if _measured(layer))},
-        key=lambda each: each.index,
-    )
+    multiply = {layer.index for layer in points(probe.layers)}
+    line = [
+        layer
+        for layer in probe.layers
+        if _measured(layer) and (layer.index in multiply or is_embedding(layer.kind))
+    ]
     begin = len(line)
-    while begin and line[begin - 1] not in looked_up and share(line[begin - 1]) < RESTORED:
+    while begin and not is_embedding(line[begin - 1].kind) and share(line[begin - 1]) < RESTORED:
         begin -= 1
     after = line[begin:]
     if len(after) < _LAYERS or share(after[0]) > DROWNED:
@@ -45,7 +46,7 @@ def judge_drowned(probe: Probe) -> tuple[Finding, ...]:
     ]
     if not others:
         return ()
-    told = max(others, key=share) if others[-1] in looked_up else others[-1]
+    told = max(others, key=share) if is_embedding(others[-1].kind) else others[-1]
     larger = table.value.second_moment / told.output.second_moment
     if share(after[0]) > _AT_ONCE * share(told) or not larger > _LARGER:
         return ()

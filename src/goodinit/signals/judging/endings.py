@@ -37,8 +37,11 @@ def _loss(probe: Probe) -> tuple[Finding, ...]:
     if excess <= most:
         return ()
     last = next((layer for layer in reversed(probe.layers) if layer.parametric), None)
-    size, cure = "", "start the last layer small: torch.nn.init.zeros_ on its weight and bias, or "
-    cure += "goodinit.initialize(model)"
+    size = ""
+    cure = (
+        "start the last layer small: torch.nn.init.zeros_ on its weight and bias, or "
+        "goodinit.initialize(model)"
+    )
     if last is not None:
         root = math.sqrt(last.output.second_moment)
         size = f" The last layer's outputs have a second moment of {last.output.second_moment:.3g}."

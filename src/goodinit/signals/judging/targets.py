@@ -6,7 +6,7 @@ import math
 from typing import Final
 
 from goodinit.records import Finding
-from goodinit.signals.probing.targets import Against
+from goodinit.signals.probing.targets import SAME_LOSS, Against
 
 __all__ = ["FAR", "judge_targets"]
 
@@ -19,8 +19,6 @@ _UNREACHED: Final = 0.1
 FAR: Final = 400.0
 # As in GI121, for cross-entropies of probabilities.
 _NATS: Final = 10.0
-# Rounding of a loss that a squeeze or a view inside of it leaves the same.
-_SAME_LOSS: Final = 1e-3
 
 
 def judge_targets(seen: Against | None, model: str) -> tuple[Finding, ...]:
@@ -32,7 +30,7 @@ def judge_targets(seen: Against | None, model: str) -> tuple[Finding, ...]:
     """
     if seen is None:
         return ()
-    if seen.reshaped is not None and abs(seen.reshaped - seen.loss) > _SAME_LOSS * abs(seen.loss):
+    if seen.reshaped is not None and abs(seen.reshaped - seen.loss) > SAME_LOSS * abs(seen.loss):
         return (_broadcast(seen.loss, seen.reshaped, model),)
     found = []
     if seen.left > _UNREACHED:
@@ -53,7 +51,7 @@ def _broadcast(loss: float, reshaped: float, model: str) -> Finding:
         measure="loss of the output in its target's shape, over the loss as it is",
         effect=reshaped / loss if loss else math.inf,
         interval=None,
-        expected=(1.0 - _SAME_LOSS, 1.0 + _SAME_LOSS),
+        expected=(1.0 - SAME_LOSS, 1.0 + SAME_LOSS),
         cause="Output and target have as many numbers in different shapes, such as (batch, 1) and (batch,), "
         "and the loss broadcasts them: it compares every output with every target, so that only their mean "
         "is learned.",

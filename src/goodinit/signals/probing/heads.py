@@ -54,7 +54,8 @@ def heads(output: Any, loss: Callable[..., Any], target: Any, value: float | Non
         return ()
     found: list[Head] = []
     for place, (name, tensor) in enumerate(tensors(output)):
-        if not tensor.is_floating_point() or not tensor.numel() or len(found) == _MOST:
+        # A single number may be the loss itself, which the model made.
+        if not tensor.is_floating_point() or tensor.numel() < 2 or len(found) == _MOST:
             continue
         nothing = max(
             (

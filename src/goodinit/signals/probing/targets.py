@@ -9,7 +9,7 @@ from typing import Any, Final
 
 import torch
 
-__all__ = ["Against", "against", "of_differences", "of_one_number"]
+__all__ = ["SAME_LOSS", "Against", "against", "of_differences", "of_one_number"]
 
 # What an operation puts out, whatever goes in.
 _RANGES: Final = {
@@ -22,9 +22,8 @@ _RANGES: Final = {
 _SHAPES: Final = ("Permute", "Squeeze", "T", "Transpose", "UnsafeView", "Unsqueeze", "View")
 _SAME: Final = (*_SHAPES, "Alias", "Clone", "ToCopy")
 
-
-# Rounding of a loss.
-_SAME_LOSS: Final = 1e-3
+# Rounding of a loss: of ones for zeros, or with a squeeze or a view inside of it.
+SAME_LOSS: Final = 1e-3
 
 
 @dataclass(frozen=True)
@@ -68,7 +67,7 @@ def of_one_number(output: Any, loss: Callable[..., Any], target: Any, number: fl
 def of_differences(output: Any, loss: Callable[..., Any], target: Any, nothing: float) -> bool:
     """Is this a loss of logits, which is the same for zeros and for ones?"""
     ones = of_one_number(output, loss, target, 1.0)
-    return ones is not None and math.isclose(ones, nothing, rel_tol=_SAME_LOSS)
+    return ones is not None and math.isclose(ones, nothing, rel_tol=SAME_LOSS)
 
 
 def against(
@@ -107,7 +106,8 @@ def against(
         left = math.log1p((classes - 1) * math.exp(low - high)) / math.log(classes)
     elif name in _RANGES and numbers and classes is None:
         left = _missed(target.double(), *_RANGES[name])
-    numbers |= not target.is_floating_point() and not of_differences(output, loss, target, nothing)
+    if classes is None and not target.is_floating_point():
+        numbers = not of_differences(output, loss, target, nothing)
     return Against(name.lower(), left, value, nothing, classes, numbers, reshaped)
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from goodinit.graph.contents import restorers, restorers_of_objects
+from goodinit.graph.contents import restorers_of_model
 from goodinit.signals.probing.writes import Writes
 
 __all__ = ["accelerators", "kept_generators", "kept_model"]
@@ -26,8 +26,7 @@ def kept_model(model: nn.Module) -> Iterator[list[str]]:
     model's own forward pass did that is worth knowing.
     """
     notes: list[str] = []
-    attributes = [vars(module) for module in model.modules()]
-    undo = restorers(attributes) + restorers_of_objects(v for own in attributes for v in own.values())
+    undo = restorers_of_model(model)
     held = [(parameter, parameter.grad, parameter.requires_grad) for parameter in model.parameters()]
     writes = Writes(model)
     try:

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 from torch.overrides import TorchFunctionMode
 
-from goodinit.graph.contents import put_back
+from goodinit.graph.contents import put_back, replaced
 from goodinit.signals.probing.sharded import is_sharded
 
 __all__ = ["Writes"]
@@ -48,7 +48,7 @@ class Writes(TorchFunctionMode):
 
     def undo(self) -> bool:
         """Give the parameters their values again; were any written to?"""
-        moved = [(p, data) for p, data in self._held if _place(p) != _place(data) or p.shape != data.shape]
+        moved = [(p, data) for p, data in self._held if replaced(p, data)]
         for parameter, data in moved:
             parameter.data = data
         for parameter, kept, version in self._copies:
